@@ -1,0 +1,144 @@
+#include "catalog/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "codec/blake3.h"
+#include "sys/fs.h"
+
+enum { PRIVATE_DIR = 0700, PRIVATE_FILE = 0600, HOST_ID_FILE_MAX = 256, MACHINE_ID_MAX = 256 };
+
+struct State {
+  char *path, *cache, *spool, *scratch, *conf;
+  char host_id[HOST_ID_TEXT_LEN];
+};
+
+char *state_dir_default(void) {
+  static const char system_dir[] = "/var/lib/holdfast";
+  if (geteuid() == 0) return mem_strdup(system_dir);
+  const char *base = getenv("XDG_STATE_HOME");
+  if (base && base[0] == '/') return mem_printf("%s/holdfast", base);
+  const char *home = getenv("HOME");
+  return home && home[0] == '/' ? mem_printf("%s/.local/state/holdfast", home) : mem_strdup(system_dir);
+}
+
+/* ---- who this machine is ----------------------------------------------------------------------------------------- */
+
+void state_host_id_derive(const uint8_t random[HOST_ID_RANDOM_LEN], Bytes machine_id, char out[HOST_ID_TEXT_LEN]) {
+  /* An image that was never started holds "uninitialized" or nothing: every copy of it has the same. */
+  uint8_t material[2 * HOST_ID_RANDOM_LEN];
+  char text[2 * HOST_ID_RANDOM_LEN + 1] = {0};
+  size_t len = HOST_ID_RANDOM_LEN;
+  if (machine_id.len > 0 && machine_id.data[machine_id.len - 1] == '\n') machine_id.len--;
+  if (machine_id.len == sizeof text - 1) memcpy(text, machine_id.data, machine_id.len);
+  memcpy(material, random, HOST_ID_RANDOM_LEN);
+  if (hex_decode(text, material + HOST_ID_RANDOM_LEN, HOST_ID_RANDOM_LEN)) len += HOST_ID_RANDOM_LEN;
+  uint8_t id[BLAKE3_OUT_LEN];
+  blake3_derive_key("holdfast 2026-01 host identity", material, len, id);
+  hex_encode(id, (HOST_ID_TEXT_LEN - 1) / 2, out);
+}
+
+static Error *read_host_random(const char *path, uint8_t out[HOST_ID_RANDOM_LEN]) {
+  AUTO_BUF Buf body = {0};
+  TRY(fs_read_file(path, HOST_ID_FILE_MAX, &body));
+  AUTO_FREE char *text = mem_strndup((const char *)body.data, body.len);
+  if (body.len != 2 * HOST_ID_RANDOM_LEN + 1 || text[body.len - 1] != '\n')
+    return err_new(ERR_CORRUPT, "reading %s: it is not one line of 32 hex digits", path);
+  text[body.len - 1] = '\0';
+  if (!hex_decode(text, out, HOST_ID_RANDOM_LEN))
+    return err_new(ERR_CORRUPT, "reading %s: it is not one line of 32 hex digits", path);
+  return NULL;
+}
+
+/* Linked into place and not renamed: of several processes that start at once the first one's number counts for all. */
+static Error *publish_host_random(Sys *sys, const char *dir, const char *path) {
+  uint8_t random[HOST_ID_RANDOM_LEN], name[8];
+  char hex[2 * HOST_ID_RANDOM_LEN + 2], name_hex[2 * sizeof name + 1];
+  sys_random(sys, random, sizeof random);
+  sys_random(sys, name, sizeof name);
+  hex_encode(random, sizeof random, hex);
+  hex[2 * HOST_ID_RANDOM_LEN] = '\n';
+  hex_encode(name, sizeof name, name_hex);
+  AUTO_FREE char *temporary = mem_printf("%s/.host_id-%s.tmp", dir, name_hex);
+  TRY(fs_replace_file(temporary, bytes(hex, 2 * HOST_ID_RANDOM_LEN + 1), PRIVATE_FILE));
+  Error *err = NULL;
+  if (link(temporary, path) != 0 && errno != EEXIST) err = err_errno(errno, "making %s", path);
+  unlink(temporary);
+  return err ? err : fs_sync_dir(dir);
+}
+
+static Error *load_host_id(Sys *sys, State *state) {
+  AUTO_FREE char *path = fs_join(state->path, "host_id");
+  uint8_t random[HOST_ID_RANDOM_LEN];
+  Error *err = read_host_random(path, random);
+  if (err_is(err, ERR_NOT_FOUND)) {
+    err_free(err);
+    TRY(publish_host_random(sys, state->path, path));
+    err = read_host_random(path, random);
+  }
+  if (err_is(err, ERR_CORRUPT) || err_is(err, ERR_LIMIT))
+    return err_hint(err_recode(err, ERR_CORRUPT),
+                    "put the file back from a copy, or remove it: this machine then counts as a new one");
+  TRY(err);
+  AUTO_BUF Buf machine = {0};
+  err_ignore(fs_read_file("/etc/machine-id", MACHINE_ID_MAX, &machine));
+  state_host_id_derive(random, buf_bytes(&machine), state->host_id);
+  return NULL;
+}
+
+/* ---- the directory ----------------------------------------------------------------------------------------------- */
+
+static Error *make_private_dir(const char *parent, const char *name, char **out) {
+  AUTO_FREE char *path = fs_join(parent, name);
+  struct stat st;
+  TRY(fs_make_dirs(path, PRIVATE_DIR));
+  if (stat(path, &st) != 0) return err_errno(errno, "looking at %s", path);
+  if ((st.st_mode & 07777) != PRIVATE_DIR && st.st_uid == geteuid() && chmod(path, PRIVATE_DIR) != 0)
+    return err_errno(errno, "making %s private", path);
+  *out = STEAL(path);
+  return NULL;
+}
+
+static Error *open_into(Sys *sys, const char *path, State *state) {
+  TRY(fs_absolute(path, &state->path));
+  TRY(fs_make_dirs(state->path, PRIVATE_DIR));
+  TRY(make_private_dir(state->path, "cache", &state->cache));
+  TRY(make_private_dir(state->path, "spool", &state->spool));
+  TRY(make_private_dir(state->path, "scratch", &state->scratch));
+  TRY(make_private_dir(state->path, "conf.d", &state->conf));
+  return load_host_id(sys, state);
+}
+
+Error *state_open(Sys *sys, const char *path, State **out) {
+  State *state = NEW(State);
+  Error *err = open_into(sys, path, state);
+  if (err_is(err, ERR_DENIED))
+    err = err_hint(err, "holdfast needs a directory of its own that it can write: --state-dir DIR names another");
+  if (err) {
+    state_free(state);
+    return err_wrap(err, "opening the state directory %s", path);
+  }
+  *out = state;
+  return NULL;
+}
+
+void state_free(State *take) {
+  if (!take) return;
+  free(take->path);
+  free(take->cache);
+  free(take->spool);
+  free(take->scratch);
+  free(take->conf);
+  free(take);
+}
+
+const char *state_path(const State *state) { return state->path; }
+const char *state_cache_dir(const State *state) { return state->cache; }
+const char *state_spool_dir(const State *state) { return state->spool; }
+const char *state_scratch_dir(const State *state) { return state->scratch; }
+const char *state_conf_dir(const State *state) { return state->conf; }
+const char *state_host_id(const State *state) { return state->host_id; }

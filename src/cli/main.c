@@ -1,0 +1,43 @@
+/* main.c: the process: signals, secrets out of the environment, streams. Everything else is app.c. */
+#include <stdlib.h>
+
+#include "cli/app.h"
+#include "cli/signals.h"
+#include "codec/secret.h"
+
+static const char *lookup(void *ctx UNUSED, const char *name) { return getenv(name); }
+
+/* Moves HOLDFAST_PASSPHRASE into secret memory: children and /proc/self/environ do not show it from here on. */
+static uint8_t *take_passphrase(size_t *out_len) {
+  static const char name[] = "HOLDFAST_PASSPHRASE";
+  char *value = getenv(name);
+  if (!value) return NULL;
+  size_t len = strlen(value);
+  uint8_t *secret = NULL;
+  if (len > 0) {
+    secret = (uint8_t *)secret_alloc(len);
+    memcpy(secret, value, len);
+    secret_wipe(value, len);
+  }
+  unsetenv(name);
+  *out_len = len;
+  return secret;
+}
+
+int main(int argc, char **argv) {
+  secret_init();
+  signals_install();
+  size_t passphrase_len = 0;
+  uint8_t *passphrase = take_passphrase(&passphrase_len);
+  AppIo io = {
+      .data = stdout,
+      .notes = stderr,
+      .env = lookup,
+      .cancel = signals_cancel(),
+      .passphrase = passphrase,
+      .passphrase_len = passphrase_len,
+  };
+  int exit_code = app_run(&io, argc, (const char *const *)argv);
+  secret_free(passphrase);
+  return exit_code;
+}

@@ -1,0 +1,273 @@
+#include "engine/files/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "engine/files/walk.h"
+#include "sys/fs.h"
+
+enum { NOTICES_MAX = 200 }; /* then only counted */
+
+struct Target {
+  Sys *sys;
+  const RestorePlan *plan;
+  Source *source;
+  FilesFacts facts;
+  DirCache *dirs;
+  int root_fd;     /* readable: for syncfs, whose errors count from its opening */
+  char *file_name; /* LAYOUT_FILE: the name to write under; else NULL */
+  bool shared;
+  Buf wanted_dir;   /* the directory last found to match `only` */
+  Buf unwanted_dir; /* the one last found not to, nor anything above it */
+  bool has_wanted_dir, has_unwanted_dir;
+  Map *linked; /* paths not selected whose content a selected hard link needs */
+  uint64_t wanted;
+  atomic_uint_least64_t notices;
+};
+
+/* ---- making it ---- */
+
+static Error *refuse(const char *path, const char *why) {
+  return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: %s", path, why),
+                  "choose a path that does not exist yet, or allow overwriting by name");
+}
+
+static Error *make_parent(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash || slash == path) return NULL;
+  AUTO_FREE char *parent = mem_strndup(path, (size_t)(slash - path));
+  return fs_make_dirs(parent, 0755);
+}
+
+static Error *open_root(Target *target, const char *path) {
+  TRY(fs_open(path, O_RDONLY | O_DIRECTORY, 0, &target->root_fd));
+  int fd;
+  TRY(fs_open(path, O_PATH | O_DIRECTORY, 0, &fd));
+  target->dirs = dircache_new(fd);
+  return NULL;
+}
+
+static Error *open_directory(Target *target) {
+  const char *path = target->plan->target;
+  struct stat st;
+  if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) return refuse(path, "it is a file");
+  TRY(make_parent(path));
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) return err_errno(errno, "creating %s", path);
+  TRY(open_root(target, path));
+  NameList names = {0};
+  DirRef *root;
+  int rc = dircache_open(target->dirs, bytes(NULL, 0), &root);
+  if (rc == 0) {
+    rc = names_read(&names, root);
+    dirref_drop(root);
+  }
+  target->shared = names.len > 0;
+  names_free(&names);
+  if (rc) return err_errno(rc, "listing %s", path);
+  return target->shared && !target->plan->overwrite ? refuse(path, "the directory is not empty") : NULL;
+}
+
+static Error *open_single(Target *target) {
+  const char *path = target->plan->target;
+  const char *slash = strrchr(path, '/');
+  if (!slash || slash[1] == 0) {
+    return err_hint(err_new(ERR_USAGE, "restoring to %s: the source is one file", path),
+                    "give the path of the file to write");
+  }
+  struct stat st;
+  bool exists = lstat(path, &st) == 0;
+  if (exists && S_ISDIR(st.st_mode)) return refuse(path, "it is a directory, and the source is one file");
+  if (exists && !target->plan->overwrite) return refuse(path, "it exists");
+  target->shared = exists;
+  target->file_name = mem_strdup(slash + 1);
+  TRY(make_parent(path));
+  AUTO_FREE char *parent = slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
+  return open_root(target, parent);
+}
+
+Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **out) {
+  FilesFacts facts;
+  TRY(files_facts_parse(source->facts_json, &facts));
+  Target *target = NEW(Target);
+  *target = (Target){.sys = sys, .plan = plan, .source = source, .facts = facts, .root_fd = -1, .linked = map_new()};
+  Error *err = facts.layout == LAYOUT_FILE ? open_single(target) : open_directory(target);
+  if (err) {
+    target_free(target);
+    return err;
+  }
+  *out = target;
+  return NULL;
+}
+
+void target_free(Target *take) {
+  if (!take) return;
+  dircache_free(take->dirs);
+  if (take->root_fd >= 0) close(take->root_fd);
+  free(take->file_name);
+  map_free(take->linked);
+  buf_free(&take->wanted_dir);
+  buf_free(&take->unwanted_dir);
+  free(take);
+}
+
+const RestorePlan *target_plan(const Target *target) { return target->plan; }
+
+bool target_is_shared(const Target *target) { return target->shared; }
+
+bool target_is_file(const Target *target) { return target->file_name != NULL; }
+
+/* ---- what is wanted ---- */
+
+static bool matches(const Target *target, Bytes path, EntryType type) {
+  AUTO_BUF Buf absolute = {0};
+  buf_put_u8(&absolute, '/');
+  buf_add(&absolute, path.data, path.len);
+  FilterItem item = {.path = path, .absolute = buf_bytes(&absolute), .type = type};
+  return patterns_match(&target->plan->only, &item);
+}
+
+static void remember(Buf *slot, bool *has, Bytes path) {
+  buf_clear(slot);
+  buf_add(slot, path.data, path.len);
+  *has = true;
+}
+
+/* A directory above `path` matches. Asked for many files of one directory in a row. */
+static bool parent_matches(Target *target, Bytes path) {
+  if (target->has_wanted_dir && entry_path_within(path, buf_bytes(&target->wanted_dir))) return true;
+  Bytes parent = path_parent(path);
+  if (target->has_unwanted_dir && bytes_equal(parent, buf_bytes(&target->unwanted_dir))) return false;
+  for (size_t end = 1; end <= parent.len; end++) {
+    if (end < parent.len && parent.data[end] != '/') continue;
+    Bytes above = bytes(parent.data, end);
+    if (!matches(target, above, ENTRY_DIR)) continue;
+    remember(&target->wanted_dir, &target->has_wanted_dir, above);
+    return true;
+  }
+  remember(&target->unwanted_dir, &target->has_unwanted_dir, parent);
+  return false;
+}
+
+static bool selects(Target *target, Bytes path, EntryType type) {
+  if (target->plan->only.len == 0) return true;
+  return path.len > 0 && (parent_matches(target, path) || matches(target, path, type));
+}
+
+void target_needs(Target *target, Bytes path) {
+  if (!selects(target, path, ENTRY_FILE)) map_set(target->linked, path, target);
+}
+
+bool target_wants(Target *target, const Entry *entry) {
+  if (!entry_path_valid(entry->path) || (target->file_name && memchr(entry->path.data, '/', entry->path.len))) {
+    target_report(target, entry->path, "its path is not valid", EINVAL);
+    return false;
+  }
+  bool wanted = selects(target, entry->path, entry->type) || map_get(target->linked, entry->path);
+  target->wanted += wanted;
+  return wanted;
+}
+
+uint64_t target_wanted(const Target *target) { return target->wanted; }
+
+/* ---- places ---- */
+
+static int make_directory(Target *target, Bytes path) {
+  DirRef *dir = NULL;
+  int rc = dircache_open(target->dirs, path_parent(path), &dir);
+  if (rc) return rc;
+  Bytes name = path_name(path);
+  char text[ENTRY_NAME_MAX + 1];
+  memcpy(text, name.data, name.len);
+  text[name.len] = 0;
+  if (mkdirat(dir->fd, text, 0700) != 0 && errno != EEXIST) rc = errno;
+  dirref_drop(dir);
+  return rc;
+}
+
+int target_directory(Target *target, Bytes path, DirRef **out) {
+  int rc = dircache_open(target->dirs, path, out);
+  if (rc != ENOENT || path.len == 0) return rc;
+  /* Up to the first that can be made, which in tree order is the last component, and down again. */
+  size_t end = path.len;
+  while ((rc = make_directory(target, bytes(path.data, end))) == ENOENT) {
+    end = path_parent(bytes(path.data, end)).len;
+    if (end == 0) return rc;
+  }
+  while (rc == 0 && end < path.len) {
+    const void *next = memchr(path.data + end + 1, '/', path.len - end - 1);
+    end = next ? (size_t)((const uint8_t *)next - path.data) : path.len;
+    rc = make_directory(target, bytes(path.data, end));
+  }
+  return rc ? rc : dircache_open(target->dirs, path, out);
+}
+
+int target_place(Target *target, Bytes path, TargetPlace *out) {
+  Bytes name = target->file_name ? bytes_str(target->file_name) : path_name(path);
+  if (name.len == 0 || name.len > ENTRY_NAME_MAX) return ENAMETOOLONG;
+  int rc = target_directory(target, path_parent(path), &out->dir);
+  if (rc) return rc;
+  memcpy(out->name, name.data, name.len);
+  out->name[name.len] = 0;
+  return 0;
+}
+
+void target_temporary_name(Target *target, char out[40]) {
+  uint64_t random;
+  sys_random(target->sys, &random, sizeof random);
+  snprintf(out, 40, ".holdfast-%016llx.tmp", (unsigned long long)random);
+}
+
+/* ---- reports ---- */
+
+void target_report_text(Target *target, NoticeLevel level, Bytes path, const char *text) {
+  if (atomic_fetch_add(&target->notices, 1) >= NOTICES_MAX) return;
+  Notices *notices = target->source->notices;
+  if (notices) notices->report(notices, level, path, text);
+}
+
+void target_report(Target *target, Bytes path, const char *doing, int errno_value) {
+  char reason[128];
+  AUTO_FREE char *text = mem_printf("not restored: %s: %s", doing, strerror_r(errno_value, reason, sizeof reason));
+  target_report_text(target, NOTICE_PARTIAL, path, text);
+}
+
+Error *target_failed(Target *target, Bytes path, const char *doing, int errno_value) {
+  if (errno_value == ENOSPC || errno_value == EDQUOT) {
+    AUTO_FREE char *name = str_printable(path);
+    return err_hint(err_errno(errno_value, "restoring %s: %s", name, doing),
+                    "make room, then restore again to an empty path");
+  }
+  target_report(target, path, doing, errno_value);
+  return NULL;
+}
+
+void target_apply(Target *target, const AttrPlace *place, const Entry *entry) {
+  int saved = 0;
+  unsigned failed = attr_apply(place, entry, target->plan->owners, &saved);
+  if (!failed) return;
+  char reason[128];
+  AUTO_FREE char *what = attr_failure_text(failed);
+  AUTO_FREE char *text = mem_printf("restored, but not its %s: %s", what, strerror_r(saved, reason, sizeof reason));
+  target_report_text(target, NOTICE_PARTIAL, entry->path, text);
+}
+
+Error *target_finish(Target *target) {
+  uint64_t held = atomic_load(&target->notices);
+  if (held > NOTICES_MAX) {
+    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
+    Notices *notices = target->source->notices;
+    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
+  }
+  if (target->plan->no_sync) return NULL;
+  if (target->file_name) {
+    if (fsync(target->root_fd) == 0) return NULL; /* the file itself was synced when it was finished */
+    return err_errno(errno, "making the directory of %s durable", target->plan->target);
+  }
+  /* One for all: far cheaper than one a file, and it reports what went wrong since the descriptor was opened. */
+  if (syncfs(target->root_fd) == 0) return NULL;
+  return err_errno(errno, "making %s durable", target->plan->target);
+}

@@ -1,0 +1,250 @@
+#include "ops/backup.h"
+
+#include "base/mem.h"
+#include "ops/sink.h"
+
+enum { READERS = 2 };
+
+void backup_result_free(BackupResult *result) {
+  for (size_t i = 0; i < result->len; i++) {
+    snapshot_free(&result->targets[i].snapshot);
+    err_free(result->targets[i].err);
+  }
+  free(result->targets);
+  for (size_t i = 0; i < result->notices_len; i++) free(result->notices[i]);
+  free(result->notices);
+  *result = (BackupResult){0};
+}
+
+/* ---- whose backup this is
+ * -------------------------------------------------------------------------------------------------- */
+
+static Error *check_identity(const Ops *ops, const Series *series, const char *engine, const char *identity) {
+  const char *what = NULL;
+  if (strcmp(series->engine, engine) != 0)
+    what = "is of another type";
+  else if (strcmp(series->host_id, ops->host_id) != 0)
+    what = "lives on another host";
+  else if (series->identity[0] && identity[0] && strcmp(series->identity, identity) != 0)
+    what = "is not the one that was backed up before (it was replaced, restored or moved)";
+  if (!what) return NULL;
+  return err_hint(
+      err_new(ERR_REFUSED, "source %s %s", series->name, what),
+      "if this is meant to continue the same history: `holdfast source adopt %s`; else give it a --name of its own",
+      series->name);
+}
+
+static void series_fill(const Ops *ops, Series *s, const char *name, const char *engine, const char *address,
+                        const char *identity) {
+  s->name = mem_strdup(name);
+  s->engine = mem_strdup(engine);
+  s->address = mem_strdup(address ? address : "");
+  s->host = mem_strdup(ops->host);
+  s->host_id = mem_strdup(ops->host_id);
+  s->identity = mem_strdup(identity);
+}
+
+static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity, Series *out) {
+  SeriesList list = {0};
+  TRY(series_list(repo, &list, ops->cancel));
+  const Series *known = series_by_name(&list, request->name);
+  Error *err = NULL;
+  Series series = {0};
+  if (known) {
+    err = check_identity(ops, known, request->spec->type, identity);
+    series.id = known->id;
+    series.revision = known->revision;
+    series.created_ns = known->created_ns;
+  }
+  series_fill(ops, &series, request->name, request->spec->type, request->address, identity);
+  if (!err && !known) err = series_create(repo, &series, ops->cancel);
+  series_list_free(&list);
+  if (err)
+    series_free(&series);
+  else
+    *out = series;
+  return err;
+}
+
+Error *ops_source_adopt(const Ops *ops, Repo *repo, const SourceSpec *spec, const char *name) {
+  Engine *engine;
+  TRY(engine_open(ops->sys, spec, &engine));
+  ServerInfo info = {0};
+  Error *err = engine->ops->probe(engine, &info, ops->cancel);
+  engine_free(engine);
+  TRY(err);
+  SeriesList list = {0};
+  err = series_list(repo, &list, ops->cancel);
+  const Series *known = err ? NULL : series_by_name(&list, name);
+  if (!err && !known) err = err_new(ERR_NOT_FOUND, "no source named %s in this repository", name);
+  if (!err) {
+    Series next = {.id = known->id, .revision = known->revision, .created_ns = known->created_ns};
+    series_fill(ops, &next, name, spec->type, known->address, info.identity ? info.identity : "");
+    err = series_update(repo, &next, ops->cancel);
+    series_free(&next);
+  }
+  series_list_free(&list);
+  server_info_free(&info);
+  return err;
+}
+
+/* ---- one repository's part
+ * --------------------------------------------------------------------------------------------------- */
+
+typedef struct Target {
+  Repo *repo;
+  Series series;
+  SnapshotList history;
+  const Snapshot *parent;
+  SnapshotKind kind;
+  Writer *writer;
+} Target;
+
+static void broken_snapshot(void *ctx, const char *key, const Error *err) {
+  NoticeList *notices = (NoticeList *)ctx;
+  AUTO_FREE char *text = mem_printf("snapshot %s does not open: %s", key, err_text(err));
+  notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+}
+
+/* The newest snapshot to compare with: for a differential the newest full one. Damaged ones are no ground to stand on.
+ */
+static const Snapshot *choose_parent(const SnapshotList *history, BackupMode mode) {
+  if (mode == BACKUP_FULL) return NULL;
+  for (size_t i = history->len; i-- > 0;) {
+    const Snapshot *s = &history->items[i];
+    if (s->damaged || (mode == BACKUP_DIFFERENTIAL && s->kind != SNAPSHOT_FULL)) continue;
+    return s;
+  }
+  return NULL;
+}
+
+static Error *target_begin(const Ops *ops, const BackupRequest *request, const char *identity, NoticeList *notices,
+                           Target *t) {
+  TRY(series_for(ops, request, t->repo, identity, &t->series));
+  TRY(snapshot_list(t->repo, &t->series.id, &t->history, broken_snapshot, notices, ops->cancel));
+  t->parent = choose_parent(&t->history, request->mode);
+  t->kind = !t->parent                             ? SNAPSHOT_FULL
+            : request->mode == BACKUP_DIFFERENTIAL ? SNAPSHOT_DIFFERENTIAL
+                                                   : SNAPSHOT_INCREMENTAL;
+  WriterOptions options = {.series = &t->series,
+                           .parent = t->parent,
+                           .compression = request->compression,
+                           .workers = ops->cpus,
+                           .readers = READERS,
+                           .scratch_dir = ops->scratch_dir,
+                           .host = ops->host,
+                           .progress = ops->progress};
+  return writer_begin(t->repo, &options, &t->writer, ops->cancel);
+}
+
+static Error *target_commit(const Ops *ops, const BackupRequest *request, Target *t, const EngineFacts *facts,
+                            const NoticeList *notices, Snapshot *out) {
+  char *host = mem_strdup(ops->host);
+  Snapshot fields = {.source = t->series.name,
+                     .engine = t->series.engine,
+                     .host = host,
+                     .address = t->series.address,
+                     .kind = t->kind,
+                     .facts_json = facts->json,
+                     .log_position = facts->log_position,
+                     .damaged = facts->damaged,
+                     .partial = notices->partial > 0,
+                     .notices = notices->texts,
+                     .notices_len = notices->len,
+                     .labels_len = request->labels_len};
+  fields.description = mem_strdup(request->description);
+  fields.tool_version = mem_strdup(request->tool_version);
+  fields.labels = (Label *)mem_dup(request->labels, request->labels_len * sizeof(Label));
+  Error *err = writer_commit(STEAL(t->writer), &fields, out);
+  free(fields.labels);
+  free(fields.description);
+  free(fields.tool_version);
+  free(host);
+  return err;
+}
+
+static void target_free(Target *t, const char *outcome) {
+  writer_abort(t->writer, outcome);
+  snapshot_list_free(&t->history);
+  series_free(&t->series);
+}
+
+/* ---- the whole
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
+                        Target *targets, ServerInfo *info) {
+  progress_phase(ops->progress, "opening the source", false);
+  TRY(engine->ops->probe(engine, info, ops->cancel));
+  if (ops->progress) progress_add(&ops->progress->total_bytes, info->size_bytes * request->repos_len);
+  progress_phase(ops->progress, "reading the index", false);
+  for (size_t i = 0; i < request->repos_len; i++) {
+    targets[i].repo = request->repos[i];
+    TRY(err_wrap(target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]), "%s",
+                 request->repos[i]->store->name));
+  }
+  return NULL;
+}
+
+static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
+                          Target *targets, EngineFacts *facts) {
+  AUTO_FREE Writer **writers = NEW_ARRAY(Writer *, request->repos_len);
+  for (size_t i = 0; i < request->repos_len; i++) writers[i] = targets[i].writer;
+  Sink *sink = ops_sink_new(ops, writers, request->repos_len, &notices->base);
+  BackupPlan plan = {.mode = request->mode,
+                     .force = request->force,
+                     .readers = READERS,
+                     .read_bytes_per_second = ops->read_bytes_per_second,
+                     .started_ns = sys_now_ns(ops->sys)};
+  progress_phase(ops->progress, "reading", false);
+  Error *err = engine->ops->backup(engine, &plan, sink, facts, ops->cancel);
+  ops_sink_free(sink);
+  return err;
+}
+
+static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *targets, const EngineFacts *facts,
+                         const NoticeList *notices, BackupResult *result) {
+  progress_phase(ops->progress, "committing", false);
+  Error *first = NULL;
+  size_t committed = 0;
+  result->targets = NEW_ARRAY(BackupTarget, request->repos_len);
+  result->len = request->repos_len;
+  for (size_t i = 0; i < request->repos_len; i++) {
+    Error *err = target_commit(ops, request, &targets[i], facts, notices, &result->targets[i].snapshot);
+    err = err_wrap(err, "%s", request->repos[i]->store->name);
+    if (!err) committed++;
+    result->targets[i].err = err_copy(err);
+    first = err_first(first, err);
+  }
+  if (committed == 0) backup_result_free(result);
+  return first;
+}
+
+Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+  NoticeList notices;
+  notice_list_init(&notices, ops);
+  Target *targets = NEW_ARRAY(Target, request->repos_len);
+  EngineFacts facts = {0};
+  ServerInfo info = {0};
+  BackupResult result = {0};
+  Engine *engine = NULL;
+  Error *err = engine_open(ops->sys, request->spec, &engine);
+  if (!err) err = begin_all(ops, request, engine, &notices, targets, &info);
+  if (!err) err = read_source(ops, request, engine, &notices, targets, &facts);
+  if (!err) err = commit_all(ops, request, targets, &facts, &notices, &result);
+  const char *outcome = err_is(err, ERR_CANCELLED) ? "cancelled" : "failed";
+  for (size_t i = 0; i < request->repos_len; i++) target_free(&targets[i], outcome);
+  free(targets);
+  result.notices = STEAL(notices.texts);
+  result.notices_len = notices.len;
+  notices.len = 0;
+  result.partial = notices.partial;
+  result.warnings = notices.warnings;
+  notice_list_free(&notices);
+  engine_facts_free(&facts);
+  server_info_free(&info);
+  engine_free(engine);
+  *out = result;
+  return err;
+}

@@ -1,0 +1,123 @@
+#include "ops/select.h"
+
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "repo/uuid.h"
+
+static Error *no_such_series(const SeriesList *list, const char *text) {
+  AUTO_BUF Buf names = {0};
+  for (size_t i = 0; i < list->len && i < 20; i++) buf_printf(&names, "%s%s", i ? ", " : "", list->items[i].name);
+  if (list->len > 20) buf_printf(&names, ", … (%zu)", list->len);
+  AUTO_FREE char *known = buf_steal_str(&names);
+  return err_hint(err_new(ERR_NOT_FOUND, "no source named %s in the repository", text), "%s%s",
+                  list->len ? "it has: " : "it has no snapshots yet: `holdfast backup`", known);
+}
+
+Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *text, const Series **out) {
+  const Series *found = series_by_name(list, text);
+  if (!found) {
+    AUTO_FREE char *local = mem_printf("%s:%s", ops->host, text);
+    found = series_by_name(list, local);
+  }
+  for (size_t i = 0; i < list->len && !found; i++) {
+    if (strcmp(list->items[i].address, text) != 0) continue;
+    for (size_t k = i + 1; k < list->len; k++)
+      if (strcmp(list->items[k].address, text) == 0)
+        return err_hint(err_new(ERR_USAGE, "%s is ambiguous", text), "say %s or %s", list->items[i].name,
+                        list->items[k].name);
+    found = &list->items[i];
+  }
+  if (!found) return no_such_series(list, text);
+  *out = found;
+  return NULL;
+}
+
+static void broken(void *ctx, const char *key, const Error *err) {
+  const Ops *ops = (const Ops *)ctx;
+  AUTO_FREE char *text = mem_printf("snapshot %s does not open: %s", key, err_text(err));
+  ops->notice(ops->notice_ctx, NOTICE_PARTIAL, text);
+}
+
+static Error *list_of(const Ops *ops, Repo *repo, const Uuid *series, SnapshotList *out) {
+  return snapshot_list(repo, series, out, broken, (void *)(uintptr_t)ops, ops->cancel);
+}
+
+Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, SnapshotList *out) {
+  if (!text) return list_of(ops, repo, NULL, out);
+  SeriesList series = {0};
+  TRY(series_list(repo, &series, ops->cancel));
+  const Series *found;
+  Error *err = ops_find_series(ops, &series, text, &found);
+  if (!err) err = list_of(ops, repo, &found->id, out);
+  series_list_free(&series);
+  return err;
+}
+
+static void take_item(SnapshotList *list, size_t i, Snapshot *out) {
+  *out = list->items[i];
+  list->items[i] = (Snapshot){0};
+}
+
+static Error *by_id(SnapshotList *list, const char *prefix, Snapshot *out) {
+  size_t matches = 0, at = 0;
+  for (size_t i = 0; i < list->len; i++) {
+    char id[UUID_TEXT_LEN];
+    if (!str_starts(uuid_text(&list->items[i].id, id), prefix)) continue;
+    matches++;
+    at = i;
+  }
+  if (matches == 0)
+    return err_hint(err_new(ERR_NOT_FOUND, "no snapshot %s", prefix), "`holdfast ls` shows what there is");
+  if (matches > 1)
+    return err_hint(err_new(ERR_USAGE, "%zu snapshots begin with %s", matches, prefix), "give more digits of the id");
+  take_item(list, at, out);
+  return NULL;
+}
+
+static Error *by_time(SnapshotList *list, const char *source, uint64_t time_ns, Snapshot *out) {
+  char text[36];
+  for (size_t i = list->len; i-- > 0;) {
+    if (list->items[i].time_ns > time_ns) continue;
+    take_item(list, i, out);
+    return NULL;
+  }
+  if (list->len == 0) return err_new(ERR_NOT_FOUND, "%s has no snapshots", source);
+  return err_hint(err_new(ERR_NOT_FOUND, "%s has no snapshot at or before that moment", source), "the oldest is of %s",
+                  time_format_local(list->items[0].time_ns, text));
+}
+
+static Error *pick(SnapshotList *list, const char *source, const When *when, Snapshot *out) {
+  if (when->kind == WHEN_SNAPSHOT) return by_id(list, when->snapshot, out);
+  return by_time(list, source, when->kind == WHEN_TIME ? when->time_ns : UINT64_MAX, out);
+}
+
+static Error *of_source(const Ops *ops, Repo *repo, const char *source, const When *when, Snapshot *out) {
+  SnapshotList list = {0};
+  TRY(ops_list_snapshots(ops, repo, source, &list));
+  Error *err = pick(&list, source, when, out);
+  snapshot_list_free(&list);
+  return err;
+}
+
+Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) {
+  uint64_t now = sys_now_ns(ops->sys);
+  When alone = {0};
+  Error *not_when = when_parse(text, now, &alone);
+  bool is_id = !not_when && alone.kind == WHEN_SNAPSHOT;
+  err_free(not_when);
+  if (is_id) {
+    SnapshotList list = {0};
+    TRY(list_of(ops, repo, NULL, &list));
+    Error *err = by_id(&list, alone.snapshot, out);
+    snapshot_list_free(&list);
+    return err;
+  }
+  AUTO_FREE char *source = NULL;
+  AUTO_FREE char *suspect = NULL;
+  When when;
+  TRY(source_when_split(text, now, &source, &when, &suspect));
+  Error *err = of_source(ops, repo, source, &when, out);
+  if (err_is(err, ERR_NOT_FOUND) && suspect)
+    err = err_hint(err, "\"%s\" is no moment: an id, latest, a time, or -2h is", suspect);
+  return err;
+}

@@ -1,0 +1,18 @@
+/* select.h: from what an operator types to snapshots: `SRC`, `SRC@WHEN`, a snapshot's id or its first digits. */
+#ifndef HF_OPS_SELECT_H
+#define HF_OPS_SELECT_H
+
+#include "ops/address.h"
+#include "ops/ops.h"
+#include "repo/snapshot.h"
+
+/* The series a text names: its name, its address, or its name on this host. ERR_NOT_FOUND lists what there is. *out is
+ * borrowed from the list. */
+Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *text, const Series **out) NODISCARD;
+/* Exactly one snapshot: the newest that fits; *out owned. ERR_NOT_FOUND says what is there; ERR_USAGE for an ambiguous
+ * id. */
+Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) NODISCARD;
+/* All snapshots of a source (text NULL: of all), oldest first. Those that do not open are reported as notices. */
+Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, SnapshotList *out) NODISCARD;
+
+#endif

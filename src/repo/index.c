@@ -1,0 +1,408 @@
+#include "repo/index.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "codec/blake3.h"
+#include "repo/plan.h"
+#include "repo/uuid.h"
+#include "sys/fs.h"
+
+enum { CACHE_HASH_LEN = 32, FILTER_MIN_BITS = 1 << 16 };
+#define FILTER_MAX_BITS (UINT64_C(64) * MIB * 8)
+
+typedef struct IndexSegment {
+  char *name; /* "index/<uuid>" */
+  Segment view;
+  uint8_t *mapped; /* from the cache; NULL when the body is in memory */
+  size_t mapped_len;
+  Buf body;
+  uint8_t *absent; /* one bit a pack; NULL: all are present */
+} IndexSegment;
+
+typedef struct PackSeen {
+  Uuid id;
+  uint64_t size;
+} PackSeen;
+
+struct Index {
+  Repo *repo;
+  Mutex lock;
+  IndexSegment **segments;
+  size_t len, cap;
+  uint64_t *filter;
+  uint64_t filter_bits, filter_used;
+  uint64_t frames;
+  PackSeen *seen; /* packs present when opened, sorted */
+  size_t seen_len, seen_cap;
+  Plans plans;
+  size_t missing;
+  FrameId *claims; /* open addressing, power of two; an all-zero id is a free place */
+  uint8_t *claim_types;
+  size_t claims_len, claims_cap;
+};
+
+/* ---- the miss filter: two bits in one 64-bit word and two in the next, chosen by the id itself
+ * ------------------------------- */
+
+static inline uint64_t filter_mask(uint64_t prefix) {
+  return UINT64_C(1) << (prefix & 63) | UINT64_C(1) << (prefix >> 6 & 63) | UINT64_C(1) << (prefix >> 12 & 63) |
+         UINT64_C(1) << (prefix >> 18 & 63);
+}
+
+static inline uint64_t *filter_word(const Index *index, uint64_t prefix) {
+  return &index->filter[(prefix >> 24) & (index->filter_bits / 64 - 1)];
+}
+
+static void filter_add(Index *index, const Segment *view) {
+  for (uint32_t i = 0; i < view->frames; i++) {
+    uint64_t prefix = segment_prefix(view, i);
+    *filter_word(index, prefix) |= filter_mask(prefix);
+  }
+  index->filter_used += view->frames;
+}
+
+/* Rebuilt from the segments when it is full: sized for half as many again. */
+static void filter_rebuild(Index *index) {
+  uint64_t bits = FILTER_MIN_BITS;
+  while (bits < FILTER_MAX_BITS && bits < index->frames * 10) bits *= 2;
+  free(index->filter);
+  index->filter = NEW_ARRAY(uint64_t, bits / 64);
+  index->filter_bits = bits;
+  index->filter_used = 0;
+  for (size_t i = 0; i < index->len; i++) filter_add(index, &index->segments[i]->view);
+}
+
+/* ---- segments and their cache
+ * --------------------------------------------------------------------------------------------------- */
+
+static void segment_free(IndexSegment *take) {
+  if (!take) return;
+  if (take->mapped) munmap(take->mapped, take->mapped_len);
+  buf_free(&take->body);
+  free(take->absent);
+  free(take->name);
+  free(take);
+}
+
+static char *cache_path(const Index *index, const char *name) {
+  return index->repo->cache_dir ? fs_join(index->repo->cache_dir, name) : NULL;
+}
+
+/* Maps a cached body; false when it is not there or not what was written. */
+static bool segment_map(const char *path, IndexSegment *segment) {
+  AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0 || st.st_size <= CACHE_HASH_LEN || st.st_size > OBJECT_BODY_MAX * 2) return false;
+  size_t len = (size_t)st.st_size;
+  void *mapped = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (mapped == MAP_FAILED) return false;
+  uint8_t *data = (uint8_t *)mapped;
+  uint8_t hash[CACHE_HASH_LEN];
+  blake3_hash(data, len - CACHE_HASH_LEN, hash);
+  if (memcmp(hash, data + len - CACHE_HASH_LEN, CACHE_HASH_LEN) == 0) {
+    Error *err = segment_open(bytes(data, len - CACHE_HASH_LEN), &segment->view);
+    if (!err) {
+      segment->mapped = data;
+      segment->mapped_len = len;
+      return true;
+    }
+    err_free(err);
+  }
+  munmap(mapped, len);
+  return false;
+}
+
+/* Keeps a body in the cache and maps it; without a cache, or when the cache cannot be written, it stays in memory. */
+static Error *segment_keep(Index *index, IndexSegment *segment, Buf *take_body) {
+  AUTO_FREE char *path = cache_path(index, segment->name);
+  if (path) {
+    uint8_t hash[CACHE_HASH_LEN];
+    blake3_hash(take_body->data, take_body->len, hash);
+    size_t len = take_body->len;
+    buf_add(take_body, hash, sizeof hash);
+    Error *err = fs_replace_file(path, buf_bytes(take_body), 0600);
+    take_body->len = len;
+    bool mapped = !err && segment_map(path, segment);
+    err_free(err);
+    if (mapped) {
+      buf_free(take_body);
+      return NULL;
+    }
+  }
+  TRY(segment_open(buf_bytes(take_body), &segment->view));
+  segment->body = *take_body;
+  *take_body = (Buf){0};
+  return NULL;
+}
+
+static Error *segment_load(Index *index, const char *name, IndexSegment **out, Cancel *cancel) {
+  IndexSegment *segment = NEW(IndexSegment);
+  segment->name = mem_strdup(name);
+  AUTO_FREE char *path = cache_path(index, name);
+  if (!path || !segment_map(path, segment)) {
+    AUTO_BUF Buf body = {0};
+    Error *err = repo_get_object(index->repo, OBJECT_SEGMENT, name, &body, NULL, cancel);
+    if (!err) err = err_wrap(segment_keep(index, segment, &body), "%s", name);
+    if (err) {
+      segment_free(segment);
+      return err;
+    }
+  }
+  *out = segment;
+  return NULL;
+}
+
+static void index_add(Index *index, IndexSegment *take) {
+  if (index->len == index->cap) {
+    index->cap = index->cap ? index->cap * 2 : 16;
+    index->segments = (IndexSegment **)mem_resize(index->segments, index->cap, sizeof(IndexSegment *));
+  }
+  index->segments[index->len++] = take;
+  index->frames += take->view.frames;
+  if (!index->filter || (index->frames * 10 > index->filter_bits && index->filter_bits < FILTER_MAX_BITS))
+    filter_rebuild(index);
+  else
+    filter_add(index, &take->view);
+}
+
+/* ---- which packs are there
+ * ------------------------------------------------------------------------------------------------------ */
+
+static Error *see_pack(void *ctx, const char *key, const StoreStat *stat) {
+  Index *index = (Index *)ctx;
+  PackSeen seen = {.size = stat->size_bytes};
+  if (!pack_name_parse(key, &seen.id)) return NULL; /* not ours */
+  if (index->seen_len == index->seen_cap) {
+    index->seen_cap = index->seen_cap ? index->seen_cap * 2 : 256;
+    index->seen = (PackSeen *)mem_resize(index->seen, index->seen_cap, sizeof *index->seen);
+  }
+  index->seen[index->seen_len++] = seen;
+  return NULL;
+}
+
+static int seen_order(const void *a, const void *b) { return memcmp(a, b, sizeof(Uuid)); }
+
+static Error *list_packs(Index *index, Cancel *cancel) {
+  index->seen_len = 0;
+  TRY(store_list(index->repo->store, "packs/", see_pack, index, cancel));
+  if (index->seen_len) qsort(index->seen, index->seen_len, sizeof *index->seen, seen_order);
+  return NULL;
+}
+
+static bool pack_is_there(const Index *index, const SegmentPack *pack) {
+  const PackSeen *seen = index->seen_len ? (const PackSeen *)bsearch(&pack->id, index->seen, index->seen_len,
+                                                                     sizeof *index->seen, seen_order)
+                                         : NULL;
+  return seen && seen->size == pack->size;
+}
+
+static bool pack_absent(const IndexSegment *segment, uint32_t pack) {
+  return segment->absent && (segment->absent[pack / 8] >> (pack % 8) & 1);
+}
+
+static void mark_absent(Index *index, IndexSegment *segment) {
+  for (uint32_t i = 0; i < segment->view.packs; i++) {
+    SegmentPack pack;
+    segment_pack(&segment->view, i, &pack);
+    if (pack_is_there(index, &pack) && !plans_condemn(&index->plans, &pack.id)) continue;
+    if (!segment->absent) segment->absent = NEW_ARRAY(uint8_t, (segment->view.packs + 7) / 8);
+    segment->absent[i / 8] |= (uint8_t)(1u << (i % 8));
+    index->missing++;
+  }
+}
+
+Error *index_check_packs(Index *index, Cancel *cancel) {
+  LOCKED(&index->lock);
+  TRY(list_packs(index, cancel));
+  for (size_t s = 0; s < index->len; s++) {
+    const IndexSegment *segment = index->segments[s];
+    for (uint32_t i = 0; i < segment->view.packs; i++) {
+      SegmentPack pack;
+      segment_pack(&segment->view, i, &pack);
+      char name[PACK_NAME_LEN];
+      if (!pack_absent(segment, i) && !pack_is_there(index, &pack))
+        return err_hint(
+            err_new(ERR_CORRUPT, "%s: gone or of another size since this backup began", pack_name(&pack.id, name)),
+            "something removes files from the repository; run the backup again, then `holdfast verify`");
+    }
+  }
+  return NULL;
+}
+
+/* ---- opening
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
+
+static int name_order(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* A cache that survived a sweep must not bring a swept pack back. */
+static void cache_prune(Index *index, const StrList *listed) {
+  AUTO_FREE char *dir = cache_path(index, "index");
+  DIR *files = dir ? opendir(dir) : NULL;
+  if (!files) return;
+  for (struct dirent *file; (file = readdir(files));) {
+    char name[64 + sizeof file->d_name];
+    const char *key = name;
+    snprintf(name, sizeof name, "index/%s", file->d_name);
+    bool keep = file->d_name[0] == '.' ||
+                (listed->len && bsearch(&key, listed->items, listed->len, sizeof(char *), name_order));
+    if (!keep) unlinkat(dirfd(files), file->d_name, 0);
+  }
+  closedir(files);
+}
+
+static Error *index_load(Index *index, Cancel *cancel) {
+  AUTO_STRLIST StrList names = {0};
+  TRY(plans_load(index->repo, &index->plans, cancel));
+  TRY(repo_list_keys(index->repo, "index/", &names, cancel));
+  if (index->repo->cache_dir) {
+    AUTO_FREE char *dir = cache_path(index, "index");
+    err_ignore(fs_make_dirs(dir, 0700));
+    cache_prune(index, &names);
+  }
+  TRY(list_packs(index, cancel));
+  for (size_t i = 0; i < names.len; i++) {
+    IndexSegment *segment;
+    TRY(segment_load(index, names.items[i], &segment, cancel));
+    mark_absent(index, segment);
+    index_add(index, segment);
+  }
+  return NULL;
+}
+
+Error *index_open(Repo *repo, Index **out, Cancel *cancel) {
+  Index *index = NEW(Index);
+  index->repo = repo;
+  mutex_init(&index->lock, repo->sys);
+  filter_rebuild(index);
+  Error *err = index_load(index, cancel);
+  if (err) {
+    index_free(index);
+    return err_wrap(err, "reading the index");
+  }
+  *out = index;
+  return NULL;
+}
+
+void index_free(Index *take) {
+  if (!take) return;
+  for (size_t i = 0; i < take->len; i++) segment_free(take->segments[i]);
+  plans_free(&take->plans);
+  free(take->segments);
+  free(take->filter);
+  free(take->seen);
+  free(take->claims);
+  free(take->claim_types);
+  mutex_free(&take->lock);
+  free(take);
+}
+
+/* ---- looking up
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
+
+/* With the lock held. */
+static bool find_stored(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
+  uint64_t prefix = load_u64(id->b), mask = filter_mask(prefix);
+  if ((*filter_word(index, prefix) & mask) != mask) return false;
+  for (size_t i = index->len; i-- > 0;) {
+    const IndexSegment *segment = index->segments[i];
+    int64_t entry = segment_find(&segment->view, type, id);
+    if (entry < 0 || pack_absent(segment, segment_pack_of(&segment->view, (uint32_t)entry))) continue;
+    if (out) segment_loc(&segment->view, (uint32_t)entry, out);
+    return true;
+  }
+  return false;
+}
+
+bool index_find(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
+  LOCKED(&index->lock);
+  return find_stored(index, type, id, out);
+}
+
+static size_t claim_place(const FrameId *claims, const uint8_t *types, size_t cap, FrameType type, const FrameId *id) {
+  size_t at = (size_t)load_u64(id->b + 8) & (cap - 1);
+  while (types[at] && !(types[at] == type && frame_id_equal(&claims[at], id))) at = (at + 1) & (cap - 1);
+  return at;
+}
+
+static void claims_resize(Index *index, size_t cap) {
+  FrameId *claims = NEW_ARRAY(FrameId, cap);
+  uint8_t *types = NEW_ARRAY(uint8_t, cap);
+  index->claims_len = 0;
+  for (size_t i = 0; i < index->claims_cap; i++) {
+    FrameType type = (FrameType)index->claim_types[i];
+    if (!type || find_stored(index, type, &index->claims[i], NULL)) continue; /* published meanwhile */
+    size_t at = claim_place(claims, types, cap, type, &index->claims[i]);
+    claims[at] = index->claims[i];
+    types[at] = (uint8_t)type;
+    index->claims_len++;
+  }
+  free(index->claims);
+  free(index->claim_types);
+  index->claims = claims;
+  index->claim_types = types;
+  index->claims_cap = cap;
+}
+
+bool index_claim(Index *index, FrameType type, const FrameId *id) {
+  LOCKED(&index->lock);
+  if (index->claims_cap) {
+    size_t at = claim_place(index->claims, index->claim_types, index->claims_cap, type, id);
+    if (index->claim_types[at]) return false;
+  }
+  if (find_stored(index, type, id, NULL)) return false;
+  if (index->claims_len * 2 >= index->claims_cap) {
+    claims_resize(index, index->claims_cap ? index->claims_cap : 1024);
+    if (index->claims_len * 3 >= index->claims_cap) claims_resize(index, index->claims_cap * 2);
+  }
+  size_t at = claim_place(index->claims, index->claim_types, index->claims_cap, type, id);
+  index->claims[at] = *id;
+  index->claim_types[at] = (uint8_t)type;
+  index->claims_len++;
+  return true;
+}
+
+Error *index_publish(Index *index, SegmentBuilder *builder, uint64_t *io_bytes, Cancel *cancel) {
+  char name[64], id[UUID_TEXT_LEN];
+  Uuid uuid = uuid_new(index->repo->sys);
+  snprintf(name, sizeof name, "index/%s", uuid_text(&uuid, id));
+  AUTO_BUF Buf body = {0};
+  segment_builder_finish(builder, &body);
+  TRY(repo_put_object(index->repo, OBJECT_SEGMENT, NULL, name, buf_bytes(&body), cancel));
+  *io_bytes += body.len + OBJECT_HEADER_LEN;
+  IndexSegment *segment = NEW(IndexSegment);
+  segment->name = mem_strdup(name);
+  Error *err = segment_keep(index, segment, &body);
+  if (err) {
+    segment_free(segment);
+    return err;
+  }
+  LOCKED(&index->lock);
+  index_add(index, segment);
+  return NULL;
+}
+
+size_t index_missing_packs(const Index *index) { return index->missing; }
+
+uint64_t index_frames(const Index *index) { return index->frames; }
+
+uint64_t index_segments(const Index *index) { return index->len; }
+
+Error *index_visit_packs(Index *index, Error *(*visit)(void *ctx, const IndexPack *pack), void *ctx) {
+  for (size_t s = 0; s < index->len; s++) {
+    const IndexSegment *segment = index->segments[s];
+    for (uint32_t i = 0; i < segment->view.packs; i++) {
+      SegmentPack pack;
+      segment_pack(&segment->view, i, &pack);
+      IndexPack out = {.id = pack.id, .size = pack.size, .frames = pack.frames, .present = !pack_absent(segment, i)};
+      TRY(visit(ctx, &out));
+    }
+  }
+  return NULL;
+}

@@ -1,0 +1,108 @@
+/* pagemap.h: layered page maps: how a page file (SQLite, PostgreSQL relation, InnoDB tablespace) is kept so that an
+ * incremental stores its changed pages and little else, while every snapshot stays complete by itself.
+ *
+ * The file is an array of 4 KiB pages (the last may be short), 32 of them a frame of 128 KiB. A map is a list of
+ * layers, oldest first. A layer names whole frames (frame number -> FRAME_DATA id of up to 128 KiB, or a hole) and
+ * single pages (page number -> slot in a FRAME_DATA delta frame of up to 64 pages), each with 8-byte fingerprints per
+ * page, which stand in leaves of their own so that a restore does not read them. A page is what the newest layer says
+ * that names the page or its frame (within a layer a page goes before a frame; one backup never writes both for one
+ * frame). Pages no layer names, and bytes behind the end of a short frame, are zeros.
+ *
+ * Folding: when a map would hold more than PAGEMAP_LAYERS layers, all but the first are merged into one (metadata only;
+ * no data moves), and the first too once the others name more than half of all frames.
+ */
+#ifndef HF_REPO_PAGEMAP_H
+#define HF_REPO_PAGEMAP_H
+
+#include "repo/seq.h"
+
+enum { PAGEMAP_LAYERS = 8 };
+
+typedef struct PageLayer {
+  SeqRoot frames;       /* leaves: frame numbers and ids; key: first frame number */
+  SeqRoot frame_prints; /* leaves: fingerprints of those frames, ceil(len/4096) each; key: first frame number */
+  SeqRoot pages;        /* leaves: page number, delta frame index, slot; key: first page number */
+  SeqRoot page_prints;  /* leaves: fingerprints of those pages; key: first page number */
+  SeqRoot deltas;       /* leaves: ids and page counts of delta frames; key: first delta index */
+  uint64_t frames_len, pages_len, deltas_len;
+  uint64_t floor; /* what older layers say about bytes from here on is void: the file had been as short as this (0 in
+                     the first layer) */
+} PageLayer;
+
+typedef struct PageMap {
+  uint64_t size; /* bytes of the file */
+  PageLayer layers[LAYERS_MAX];
+  size_t layers_len;
+} PageMap;
+
+/* Root frame: encoded map (limits checked). */
+Error *pagemap_load(FrameSource *source, const FrameId *root, PageMap *out) NODISCARD;
+Error *pagemap_decode(Bytes raw, PageMap *out) NODISCARD; /* the pure parser */
+
+/* ---- reading a parent while backing up, in frame order
+ * ----------------------------------------------------------------- */
+
+typedef struct FrameView {
+  uint32_t len;        /* bytes of this frame of the file, 1…128 KiB */
+  uint32_t pages;      /* ceil(len / 4096) */
+  uint32_t superseded; /* distinct pages of the frame that deltas have replaced since it was stored whole */
+  uint64_t prints[PAGES_PER_FRAME];
+} FrameView;
+
+typedef struct PageMapPrints PageMapPrints;
+PageMapPrints *pagemap_prints_new(FrameSource *source, const PageMap *map); /* both borrowed */
+void pagemap_prints_free(PageMapPrints *take);
+/* Frame numbers ascending (skipping allowed). *found false beyond the end of the file. Prints of holes and of pages no
+ * layer names are those of zeros: zero_prints (32 values, borrowed from the caller at new) … set before the first call.
+ */
+void pagemap_prints_set_zero(PageMapPrints *p, const uint64_t zero_prints[PAGES_PER_FRAME]);
+Error *pagemap_prints_get(PageMapPrints *p, uint64_t frame, FrameView *out, bool *found) NODISCARD;
+
+/* ---- writing a new map, in frame order
+ * ---------------------------------------------------------------------------------- */
+
+typedef struct PageMapBuilder PageMapBuilder;
+/* `parent` NULL: a first map. Borrowed until finish; `source` reads the parent when folding. */
+PageMapBuilder *pagemap_builder_new(FrameSink *sink, FrameSource *source, const PageMap *parent);
+void pagemap_builder_free(PageMapBuilder *take);
+/* Frame numbers ascending over all four calls; a frame is either added whole, or some of its pages, or nothing
+ * (inherited). id all zeros: a hole. prints: ceil(len/4096) values. */
+Error *pagemap_builder_frame(PageMapBuilder *b, uint64_t frame, const FrameId *id, uint32_t len,
+                             const uint64_t *prints) NODISCARD;
+/* Changed pages of a frame, ascending: page_in_frame 0…31. They take the next slots of the delta frames in the order of
+ * the calls. */
+Error *pagemap_builder_pages(PageMapBuilder *b, uint64_t frame, const uint8_t *pages_in_frame, size_t len,
+                             const uint64_t *prints) NODISCARD;
+/* Delta frames: slot s of delta d holds the (64 d + s)-th page given to pagemap_builder_pages. Ids may arrive in any
+ * order and later than the pages, all before finish. `pages` is how many it holds: 64, but for the last. */
+void pagemap_builder_delta(PageMapBuilder *b, uint64_t delta, const FrameId *id, uint32_t pages);
+/* Writes leaves and root. With a parent and nothing added and the same size: the parent's own root is the result
+ * (`parent_root`). */
+Error *pagemap_builder_finish(PageMapBuilder *b, uint64_t size, const FrameId *parent_root, FrameId *out) NODISCARD;
+
+/* ---- restoring
+ * ------------------------------------------------------------------------------------------------------------ */
+
+/* One run of bytes of the file: len bytes at file_offset come from bytes at frame_offset of FRAME_DATA `id` (all zeros:
+ * a hole). Runs come in frame order, together cover the file exactly once; neighbours in one delta frame are merged. */
+typedef struct PageRun {
+  uint64_t file_offset;
+  uint32_t len;
+  uint32_t frame_offset;
+  FrameId id;
+} PageRun;
+typedef Error *PageRunVisit(void *ctx, const PageRun *run);
+Error *pagemap_runs(FrameSource *source, const PageMap *map, PageRunVisit *visit, void *ctx) NODISCARD;
+
+/* Every FRAME_MAP id (nodes and leaves, prints included) and every FRAME_DATA id (base and delta frames still named) of
+ * the map, for verification and collection; ids may repeat. */
+Error *pagemap_visit(FrameSource *source, const PageMap *map,
+                     Error *(*visit)(void *ctx, FrameType type, const FrameId *id), void *ctx) NODISCARD;
+
+/* Statistics for `info` and for waste reports. */
+typedef struct PageMapStats {
+  uint64_t layers, base_frames, delta_frames, delta_pages, delta_pages_live;
+} PageMapStats;
+Error *pagemap_stats(FrameSource *source, const PageMap *map, PageMapStats *out) NODISCARD;
+
+#endif

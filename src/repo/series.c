@@ -1,0 +1,142 @@
+#include "repo/series.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "repo/json.h"
+
+enum { SERIES_NAME_MAX = 4096, SERIES_TEXT_MAX = 64 * 1024, SERIES_REVISIONS_MAX = 99999999 };
+
+void series_free(Series *s) {
+  free(s->name);
+  free(s->engine);
+  free(s->address);
+  free(s->host);
+  free(s->host_id);
+  free(s->identity);
+  *s = (Series){0};
+}
+
+void series_list_free(SeriesList *list) {
+  for (size_t i = 0; i < list->len; i++) series_free(&list->items[i]);
+  free(list->items);
+  *list = (SeriesList){0};
+}
+
+static void series_encode(const Series *s, Buf *out) {
+  AUTO_JSON json_t *doc = json_object();
+  char id[UUID_TEXT_LEN];
+  json_set_str(doc, "series", uuid_text(&s->id, id));
+  json_set_u64(doc, "revision", s->revision);
+  json_set_str(doc, "name", s->name);
+  json_set_str(doc, "engine", s->engine);
+  json_set_str(doc, "address", s->address);
+  json_set_str(doc, "host", s->host);
+  json_set_str(doc, "host_id", s->host_id);
+  json_set_str(doc, "identity", s->identity);
+  json_set_u64(doc, "created_ns", s->created_ns);
+  json_dump_sorted(doc, out);
+}
+
+Error *series_decode(Bytes body, Series *out) {
+  AUTO_JSON json_t *doc = NULL;
+  TRY(json_parse_object(body, "series", &doc));
+  JsonReader r = {.object = doc, .what = "series"};
+  Series s = {.id = json_get_uuid(&r, "series"),
+              .revision = (uint32_t)json_get_u64(&r, "revision", SERIES_REVISIONS_MAX),
+              .name = mem_strdup(json_get_str(&r, "name", SERIES_NAME_MAX)),
+              .engine = mem_strdup(json_get_str(&r, "engine", 64)),
+              .address = mem_strdup(json_get_str(&r, "address", SERIES_TEXT_MAX)),
+              .host = mem_strdup(json_get_str(&r, "host", SERIES_NAME_MAX)),
+              .host_id = mem_strdup(json_get_str(&r, "host_id", SERIES_NAME_MAX)),
+              .identity = mem_strdup(json_get_str(&r, "identity", SERIES_TEXT_MAX)),
+              .created_ns = json_get_u64(&r, "created_ns", INT64_MAX)};
+  Error *err = json_reader_end(&r);
+  if (err)
+    series_free(&s);
+  else
+    *out = s;
+  return err;
+}
+
+/* "series/<id>/<revision>" */
+static bool name_parse(const char *name, Uuid *id) {
+  char text[UUID_TEXT_LEN];
+  if (strlen(name) != 7 + 32 + 1 + 8 || name[39] != '/') return false;
+  memcpy(text, name + 7, 32);
+  text[32] = 0;
+  return uuid_parse(text, id);
+}
+
+static Error *read_series(Repo *repo, const char *name, const Uuid *id, SeriesList *list, Cancel *cancel) {
+  AUTO_BUF Buf body = {0};
+  TRY(repo_get_object(repo, OBJECT_SERIES, name, &body, NULL, cancel));
+  Series s;
+  TRY(err_wrap(series_decode(buf_bytes(&body), &s), "%s", name));
+  if (!uuid_equal(&s.id, id)) {
+    series_free(&s);
+    return err_new(ERR_CORRUPT, "%s: holds another series", name);
+  }
+  if (list->len == list->cap) {
+    list->cap = list->cap ? list->cap * 2 : 16;
+    list->items = (Series *)mem_resize(list->items, list->cap, sizeof(Series));
+  }
+  list->items[list->len++] = s;
+  return NULL;
+}
+
+static int series_order(const void *a, const void *b) {
+  return strcmp(((const Series *)a)->name, ((const Series *)b)->name);
+}
+
+Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
+  AUTO_STRLIST StrList names = {0};
+  TRY(repo_list_keys(repo, "series/", &names, cancel));
+  SeriesList list = {0};
+  Error *err = NULL;
+  for (size_t i = 0; i < names.len && !err; i++) {
+    Uuid id, next;
+    if (!name_parse(names.items[i], &id)) continue;
+    bool newest = i + 1 == names.len || !name_parse(names.items[i + 1], &next) || !uuid_equal(&id, &next);
+    if (newest) err = read_series(repo, names.items[i], &id, &list, cancel);
+  }
+  if (err) {
+    series_list_free(&list);
+    return err;
+  }
+  if (list.len) qsort(list.items, list.len, sizeof *list.items, series_order);
+  *out = list;
+  return NULL;
+}
+
+const Series *series_by_name(const SeriesList *list, const char *name) {
+  for (size_t i = 0; i < list->len; i++)
+    if (strcmp(list->items[i].name, name) == 0) return &list->items[i];
+  return NULL;
+}
+
+const Series *series_by_id(const SeriesList *list, const Uuid *id) {
+  for (size_t i = 0; i < list->len; i++)
+    if (uuid_equal(&list->items[i].id, id)) return &list->items[i];
+  return NULL;
+}
+
+static Error *series_write(Repo *repo, const Series *s, Cancel *cancel) {
+  char name[64], id[UUID_TEXT_LEN];
+  snprintf(name, sizeof name, "series/%s/%08u", uuid_text(&s->id, id), s->revision);
+  AUTO_BUF Buf body = {0};
+  series_encode(s, &body);
+  return repo_put_object(repo, OBJECT_SERIES, &s->id, name, buf_bytes(&body), cancel);
+}
+
+Error *series_create(Repo *repo, Series *io, Cancel *cancel) {
+  io->id = uuid_new(repo->sys);
+  io->revision = 1;
+  io->created_ns = sys_now_ns(repo->sys);
+  return series_write(repo, io, cancel);
+}
+
+Error *series_update(Repo *repo, Series *io, Cancel *cancel) {
+  io->revision++;
+  return series_write(repo, io, cancel);
+}

@@ -1,0 +1,235 @@
+#include "repo/verify.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "repo/content_runs.h"
+#include "repo/frames.h"
+#include "repo/marker.h"
+#include "repo/plan.h"
+#include "repo/uuid.h"
+#include "repo/verify_impl.h"
+
+Error *verify_report(Verify *v, const char *object, Error *take) {
+  if (!take) return NULL;
+  ErrCode code = err_code(take);
+  if (code == ERR_CANCELLED || code == ERR_UNREACHABLE || code == ERR_TEMPORARY || code == ERR_TIMEOUT) return take;
+  LOCKED(&v->lock);
+  v->stats->damaged++;
+  v->hooks->damaged(v->hooks->ctx, object, take);
+  err_free(take);
+  return NULL;
+}
+
+static void count_object(Verify *v) {
+  LOCKED(&v->lock);
+  v->stats->objects++;
+}
+
+/* ---- level 0: small objects
+ * ---------------------------------------------------------------------------------------------- */
+
+static Error *check_marker(Verify *v) {
+  AUTO_BUF Buf text = {0};
+  Marker marker = {0};
+  Error *err = store_get_all(v->repo->store, MARKER_KEY, MARKER_SIZE_MAX, &text, v->cancel);
+  if (!err) err = marker_parse(buf_bytes(&text), &marker);
+  if (!err) err = marker_verify(&marker, v->repo->keys);
+  marker_free(&marker);
+  count_object(v);
+  return verify_report(v, MARKER_KEY, err);
+}
+
+static Error *open_slot(Verify *v, const char *key) {
+  AUTO_BUF Buf text = {0};
+  TRY(store_get_all(v->repo->store, key, SLOT_SIZE_MAX, &text, v->cancel));
+  Slot slot;
+  TRY(slot_parse(buf_bytes(&text), &slot));
+  return uuid_equal(&slot.repo, &v->repo->keys->repo) ? slot_verify(&slot, v->repo->keys) : NULL;
+}
+
+/* keyring/<epoch>/data/<id> */
+static Error *open_data_key(Verify *v, const char *key) {
+  const char *id_text = strrchr(key, '/') + 1;
+  uint8_t id[DATA_KEY_ID_LEN], secret[KEY_LEN];
+  if (!strstr(key, "/data/") || strlen(id_text) != 2 * DATA_KEY_ID_LEN || !hex_decode(id_text, id, sizeof id))
+    return NULL;
+  return repo_data_key(v->repo, id, secret, v->cancel);
+}
+
+static Error *open_session(Verify *v, const char *key) {
+  const char *record = strrchr(key, '/') + 1;
+  ObjectType type = strcmp(record, "begin") == 0 ? OBJECT_SESSION
+                    : strcmp(record, "end") == 0 ? OBJECT_SESSION_END
+                                                 : OBJECT_BEAT;
+  AUTO_BUF Buf body = {0};
+  return repo_get_object(v->repo, type, key, &body, NULL, v->cancel);
+}
+
+static Error *open_series(Verify *v, const char *key) {
+  AUTO_BUF Buf body = {0};
+  TRY(repo_get_object(v->repo, OBJECT_SERIES, key, &body, NULL, v->cancel));
+  Series series;
+  TRY(series_decode(buf_bytes(&body), &series));
+  series_free(&series);
+  return NULL;
+}
+
+static Error *open_plan(Verify *v, const char *key) {
+  AUTO_BUF Buf body = {0};
+  TRY(repo_get_object(v->repo, OBJECT_PLAN, key, &body, NULL, v->cancel));
+  Plans plans = {0};
+  Error *err = plan_decode(buf_bytes(&body), &plans);
+  plans_free(&plans);
+  return err;
+}
+
+static Error *open_segment(Verify *v, const char *key) {
+  AUTO_BUF Buf body = {0};
+  TRY(repo_get_object(v->repo, OBJECT_SEGMENT, key, &body, NULL, v->cancel));
+  Segment view;
+  return segment_open(buf_bytes(&body), &view);
+}
+
+static Error *check_objects(Verify *v) {
+  static const struct {
+    const char *prefix;
+    Error *(*open)(Verify *, const char *key);
+  } kinds[] = {{"keys/", open_slot},        {"keyring/", open_data_key}, {"series/", open_series},
+               {"sessions/", open_session}, {"plans/", open_plan},       {"index/", open_segment}};
+  TRY(check_marker(v));
+  for (size_t k = 0; k < NELEMS(kinds); k++) {
+    AUTO_STRLIST StrList keys = {0};
+    TRY(repo_list_keys(v->repo, kinds[k].prefix, &keys, v->cancel));
+    for (size_t i = 0; i < keys.len; i++) {
+      TRY(cancel_check(v->cancel));
+      count_object(v);
+      TRY(verify_report(v, keys.items[i], kinds[k].open(v, keys.items[i])));
+    }
+  }
+  return NULL;
+}
+
+static Error *check_presence(void *ctx, const IndexPack *pack) {
+  Verify *v = (Verify *)ctx;
+  count_object(v);
+  if (pack->present) return NULL;
+  char name[PACK_NAME_LEN];
+  pack_name(&pack->id, name);
+  StoreStat stat;
+  Error *err = store_stat(v->repo->store, name, &stat, v->cancel);
+  if (!err && stat.size_bytes == pack->size) return NULL; /* condemned, not missing */
+  if (!err)
+    err = err_new(ERR_CORRUPT, "%llu bytes, should be %llu", (unsigned long long)stat.size_bytes,
+                  (unsigned long long)pack->size);
+  return verify_report(v, name, err);
+}
+
+/* ---- level 1: the metadata graph
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct Graph {
+  Verify *v;
+  Index *index;
+  FrameSource *source;
+  Map *seen; /* tree nodes that are good */
+  const char *snapshot_key;
+  uint64_t missing;
+  Error *first_missing;
+} Graph;
+
+static bool graph_seen(void *ctx, const FrameId *node) {
+  Graph *g = (Graph *)ctx;
+  return map_set(g->seen, bytes(node->b, sizeof node->b), g) != NULL;
+}
+
+static Error *graph_frame(void *ctx, FrameType type, const FrameId *id) {
+  Graph *g = (Graph *)ctx;
+  if (frame_id_is_hole(id)) return NULL;
+  if (type == FRAME_MAP) {
+    if (map_get(g->seen, bytes(id->b, sizeof id->b))) return NULL;
+    AUTO_BUF Buf raw = {0};
+    TRY(g->source->get(g->source, FRAME_MAP, id, &raw));
+    map_set(g->seen, bytes(id->b, sizeof id->b), g);
+    return NULL;
+  }
+  if (index_find(g->index, type, id, NULL)) return NULL;
+  return err_new(ERR_CORRUPT, "a part of it is in no pack that is present");
+}
+
+static Error *graph_entry(void *ctx, const TreeEntry *entry) {
+  Graph *g = (Graph *)ctx;
+  TRY(cancel_check(g->v->cancel));
+  Error *err = content_visit(g->source, &entry->content, graph_frame, g);
+  if (!err || err_is(err, ERR_CANCELLED)) return err;
+  g->missing++;
+  AUTO_FREE char *path = str_printable(entry->entry.path);
+  err = err_wrap(err, "file %s", path);
+  return verify_report(g->v, g->snapshot_key, err);
+}
+
+static Error *check_snapshot(Graph *g, const Snapshot *s) {
+  TreeWalk walk = {.skip = graph_seen, .entry = graph_entry};
+  g->snapshot_key = s->key;
+  return verify_report(g->v, s->key, tree_walk(g->source, &s->root, &walk, g));
+}
+
+typedef struct BrokenSnapshot {
+  Verify *v;
+  Error *err;
+} BrokenSnapshot;
+
+static void snapshot_broken(void *ctx, const char *key, const Error *err) {
+  BrokenSnapshot *b = (BrokenSnapshot *)ctx;
+  count_object(b->v);
+  b->err = err_first(b->err, verify_report(b->v, key, err_copy(err)));
+}
+
+static Error *check_snapshots(Verify *v, Index *index) {
+  SnapshotList list = {0};
+  BrokenSnapshot broken = {.v = v};
+  TRY(snapshot_list(v->repo, NULL, &list, snapshot_broken, &broken, v->cancel));
+  FrameReader *reader = frame_reader_new(v->repo, index, v->cancel);
+  Graph g = {.v = v, .index = index, .source = frame_reader_source(reader), .seen = map_new()};
+  Error *err = broken.err;
+  for (size_t i = 0; i < list.len && !err; i++) {
+    if (v->options->snapshot && !uuid_equal(v->options->snapshot, &list.items[i].id)) continue;
+    count_object(v);
+    v->stats->snapshots++;
+    if (v->options->level >= 1) err = check_snapshot(&g, &list.items[i]);
+  }
+  map_free(g.seen);
+  frame_reader_free(reader);
+  snapshot_list_free(&list);
+  return err;
+}
+
+/* ---- all
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
+
+static Error *verify_run(Verify *v) {
+  Progress *progress = v->options->progress;
+  progress_phase(progress, "checking objects", false);
+  TRY(check_objects(v));
+  Index *index;
+  Error *err = index_open(v->repo, &index, v->cancel);
+  if (err) return verify_report(v, "index/", err); /* without an index nothing more can be said */
+  err = index_visit_packs(index, check_presence, v);
+  progress_phase(progress, "checking snapshots", false);
+  if (!err) err = check_snapshots(v, index);
+  progress_phase(progress, "reading packs", false);
+  if (!err && v->options->level >= 2) err = verify_packs(v, index);
+  index_free(index);
+  return err;
+}
+
+Error *repo_verify(Repo *repo, const VerifyOptions *options, const VerifyHooks *hooks, VerifyStats *stats,
+                   Cancel *cancel) {
+  Verify v = {.repo = repo, .options = options, .hooks = hooks, .stats = stats, .cancel = cancel};
+  *stats = (VerifyStats){0};
+  mutex_init(&v.lock, repo->sys);
+  Error *err = verify_run(&v);
+  mutex_free(&v.lock);
+  return err;
+}
