@@ -45,11 +45,10 @@ void state_host_id_derive(const uint8_t random[HOST_ID_RANDOM_LEN], Bytes machin
 static Error *read_host_random(const char *path, uint8_t out[HOST_ID_RANDOM_LEN]) {
   AUTO_BUF Buf body = {0};
   TRY(fs_read_file(path, HOST_ID_FILE_MAX, &body));
-  AUTO_FREE char *text = mem_strndup((const char *)body.data, body.len);
-  if (body.len != 2 * HOST_ID_RANDOM_LEN + 1 || text[body.len - 1] != '\n')
-    return err_new(ERR_CORRUPT, "reading %s: it is not one line of 32 hex digits", path);
-  text[body.len - 1] = '\0';
-  if (!hex_decode(text, out, HOST_ID_RANDOM_LEN))
+  char text[2 * HOST_ID_RANDOM_LEN + 1] = {0};
+  bool good = body.len == sizeof text && body.data[body.len - 1] == '\n';
+  if (good) memcpy(text, body.data, body.len - 1);
+  if (!good || !hex_decode(text, out, HOST_ID_RANDOM_LEN))
     return err_new(ERR_CORRUPT, "reading %s: it is not one line of 32 hex digits", path);
   return NULL;
 }

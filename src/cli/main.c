@@ -12,15 +12,15 @@ static uint8_t *take_passphrase(size_t *out_len) {
   static const char name[] = "HOLDFAST_PASSPHRASE";
   char *value = getenv(name);
   if (!value) return NULL;
-  size_t len = strlen(value);
+  Bytes text = bytes_str(value);
   uint8_t *secret = NULL;
-  if (len > 0) {
-    secret = (uint8_t *)secret_alloc(len);
-    memcpy(secret, value, len);
-    secret_wipe(value, len);
+  if (text.len > 0) {
+    secret = (uint8_t *)secret_alloc(text.len);
+    memcpy(secret, text.data, text.len);
+    secret_wipe(value, text.len);
   }
   unsetenv(name);
-  *out_len = len;
+  *out_len = text.len;
   return secret;
 }
 

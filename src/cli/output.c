@@ -81,7 +81,7 @@ void output_json(Output *out, json_t *take) {
 Error *output_finish(Output *out) {
   LOCKED(&out->mutex);
   if (fflush(out->options.data) != 0 && out->lost_errno == 0) out->lost_errno = errno;
-  if (out->lost_errno == 0) return NULL;
+  if (out->lost_errno == 0 || out->lost_errno == EPIPE) return NULL; /* `| head`: the reader has what it wanted */
   return err_errno(out->lost_errno, "writing to standard output");
 }
 

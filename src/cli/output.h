@@ -55,7 +55,7 @@ void table_cell_bytes(Table *table, Bytes text);
 void table_cellf(Table *table, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void output_table(Output *out, const Table *table);
 
-/* Flushes standard output; ERR_IO or ERR_NO_SPACE when anything written to it was lost. */
+/* Flushes standard output; ERR_IO or ERR_NO_SPACE when anything written to it was lost, unless its reader left. */
 Error *output_finish(Output *out) NODISCARD;
 
 /* ---- everything else -----------------------------------------------------------------------------------------------

@@ -121,6 +121,7 @@ static void add_row(Buf *buf, const Table *table, const char *const *cells, cons
 
 void output_table(Output *out, const Table *table) {
   size_t n = table->columns_len;
+  CHECK(n > 0);
   AUTO_FREE size_t *widths = NEW_ARRAY(size_t, n);
   AUTO_FREE const char **row = NEW_ARRAY(const char *, n);
   bool headings = false;

@@ -165,6 +165,7 @@ static Error *parse_file_url(const char *rest, char **out) {
   if (str_starts(rest, "//") && rest[2] != '/')
     return err_hint(err_new(ERR_USAGE, "file:%s: a file URL names no other host", rest), "write file:///path");
   TRY(decode_percent(rest, &path));
+  CHECK(path);
   if (path[0] == '\0') return err_new(ERR_USAGE, "file: nothing stands after the colon");
   return fs_absolute(path, out);
 }

@@ -53,7 +53,7 @@ static Error *parser_error(const Builder *b) {
 static void append(YamlNode *parent, YamlNode *take) {
   if (parent->len == parent->cap) {
     parent->cap = parent->cap ? parent->cap * 2 : 4;
-    parent->items = (YamlNode **)mem_resize(parent->items, parent->cap, sizeof *parent->items);
+    parent->items = (YamlNode **)mem_resize(parent->items, parent->cap, sizeof(YamlNode *));
   }
   parent->items[parent->len++] = take;
 }
@@ -82,7 +82,7 @@ static Error *open_node(Builder *b, YamlKind kind, unsigned line) {
   if (b->depth > 0 && b->stack[b->depth - 1]->kind == YAML_MAPPING && !b->key)
     return bad(b, line, "a key must be a plain word");
   if (b->depth == YAML_DEPTH_MAX) return err_new(ERR_LIMIT, "%s:%u: nested too deep", b->name, line);
-  YamlNode *node;
+  YamlNode *node = NULL;
   TRY(place(b, kind, line, &node));
   b->stack[b->depth++] = node;
   return NULL;
@@ -107,8 +107,9 @@ static Error *take_scalar(Builder *b, const yaml_event_t *event) {
   const char *text = (const char *)event->data.scalar.value;
   if (strlen(text) != event->data.scalar.length) return bad(b, line, "a NUL character");
   if (b->depth > 0 && b->stack[b->depth - 1]->kind == YAML_MAPPING && !b->key) return take_key(b, text, line);
-  YamlNode *node;
+  YamlNode *node = NULL;
   TRY(place(b, YAML_SCALAR, line, &node));
+  CHECK(node);
   node->text = mem_strdup(text);
   node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
   return NULL;

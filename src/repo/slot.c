@@ -189,7 +189,7 @@ Error *recovery_code_normalize(const char *typed, char out[RECOVERY_CODE_LEN]) {
     if (!found || n == CODE_CHARS) return err_new(ERR_USAGE, "the recovery code has a character or a group too many");
     unsigned value = (unsigned)(found - code_alphabet);
     for (size_t bit = 0; bit < 5; bit++)
-      if (value >> (4 - bit) & 1u) raw[(n * 5 + bit) / 8] |= (uint8_t)(0x80u >> ((n * 5 + bit) % 8));
+      if (value >> (4 - bit) & 1u) raw[(n * 5 + bit) / 8] |= (uint8_t)(0x80u >> ((n * 5 + bit) % 8u));
     n++;
   }
   uint8_t check[CODE_CHECK];

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "base/timefmt.h"
 #include "codec/blake3.h"
 #include "engine/engine.h"
 #include "sys/fs.h"

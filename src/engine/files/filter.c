@@ -1,6 +1,5 @@
 #include "engine/files/filter.h"
 
-#include "base/mem.h"
 #include "engine/files/dircache.h"
 
 /* Lists are the patterns an operator would write; docs/files.md gives the reasons. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/files/files.h"
 #include "engine/files/target.h"
 
 typedef struct OpenDir { /* on the way from the root to the entry at hand */

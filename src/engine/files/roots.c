@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "base/entry.h"
 #include "base/mem.h"
-#include "engine/files/dircache.h"
 
 static const char *const layout_names[] = {
     [LAYOUT_DIRECTORY] = "directory", [LAYOUT_FILE] = "file", [LAYOUT_PATHS] = "paths"};

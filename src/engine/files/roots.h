@@ -2,7 +2,7 @@
 #ifndef HF_ENGINE_FILES_ROOTS_H
 #define HF_ENGINE_FILES_ROOTS_H
 
-#include "base/entry.h"
+#include "base/error.h"
 #include "base/str.h"
 
 typedef enum RootsLayout {

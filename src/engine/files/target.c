@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "engine/files/files.h"
 #include "engine/files/walk.h"
 #include "sys/fs.h"
 

@@ -5,8 +5,8 @@
 #ifndef HF_ENGINE_FILES_TARGET_H
 #define HF_ENGINE_FILES_TARGET_H
 
+#include "engine/engine.h"
 #include "engine/files/attr.h"
-#include "engine/files/files.h"
 
 typedef struct Target Target;
 

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "base/timefmt.h"
 #include "engine/engine.h"
 #include "sys/fs.h"
 

@@ -522,6 +522,28 @@ static void test_diff_skips_shared(void **state) {
   frames_memory_free(frames);
 }
 
+/* Trees of different heights still meet at the subtrees they share. */
+static void test_diff_heights(void **state) {
+  (void)state;
+  FramesMemory *frames = frames_memory_new();
+  TreeRoot small = build_regular(frames, 20000, SIZE_MAX);
+  uint64_t small_nodes = frames_memory_counts(frames, FRAME_TREE).stored;
+  TreeRoot large = build_regular(frames, 120000, SIZE_MAX);
+  uint64_t more_nodes = frames_memory_counts(frames, FRAME_TREE).stored - small_nodes;
+  Buf raw AUTO_BUF = {0};
+  FrameSource *source = frames_memory_source(frames);
+  assert_ok(source->get(source, FRAME_TREE, &small.id, &raw));
+  uint8_t height = raw.data[0];
+  assert_ok(source->get(source, FRAME_TREE, &large.id, &raw));
+  assert_true(height >= 1 && raw.data[0] > height);
+  frames_memory_reset_counts(frames);
+  Seen seen = {0};
+  assert_ok(tree_diff(source, &small, &large, see, &seen));
+  assert_in_range(frames_memory_counts(frames, FRAME_TREE).got, 2, more_nodes + 5);
+  buf_free(&seen.log);
+  frames_memory_free(frames);
+}
+
 /* ---- walking ------------------------------------------------------------------------------------------------------
  */
 
@@ -592,9 +614,11 @@ static void test_damage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_find_ascending),    cmocka_unit_test(test_duplicate),
-      cmocka_unit_test(test_limits),     cmocka_unit_test(test_huge_paths),        cmocka_unit_test(test_sharing),
-      cmocka_unit_test(test_diff),       cmocka_unit_test(test_diff_skips_shared), cmocka_unit_test(test_walk),
+      cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_find_ascending),
+      cmocka_unit_test(test_duplicate),    cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_huge_paths),   cmocka_unit_test(test_sharing),
+      cmocka_unit_test(test_diff),         cmocka_unit_test(test_diff_skips_shared),
+      cmocka_unit_test(test_diff_heights), cmocka_unit_test(test_walk),
       cmocka_unit_test(test_damage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
