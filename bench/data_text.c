@@ -162,7 +162,7 @@ void text_sentences(Text *t, const Words *words, Rng *rng, unsigned count) {
 
 void text_json_event(Text *t, const Words *words, Rng *rng, uint64_t number, const char *kind) {
   text_add(t, "{\"id\":%llu,\"kind\":\"%s\",\"session\":\"", (unsigned long long)number, kind);
-  text_hex(t, rng, 32);
+  text_hex(t, rng, 16);
   uint64_t ip = rng_next(rng);
   text_add(t, "\",\"ip\":\"%u.%u.%u.%u\",\"agent\":\"%s\",\"duration_ms\":%u", 10 + (unsigned)(ip & 127),
            (unsigned)(ip >> 8 & 255), (unsigned)(ip >> 16 & 255), (unsigned)(ip >> 24 & 255), PICK(rng, AGENT),

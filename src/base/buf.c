@@ -22,7 +22,7 @@ void buf_reserve(Buf *buf, size_t extra) {
 
 uint8_t *buf_grow(Buf *buf, size_t len) {
   buf_reserve(buf, len);
-  uint8_t *at = buf->data + buf->len;
+  uint8_t *at = buf->data ? buf->data + buf->len : NULL; /* NULL + 0 is undefined */
   buf->len += len;
   return at;
 }

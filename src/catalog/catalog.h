@@ -24,8 +24,8 @@ typedef struct Catalog Catalog;
 Error *catalog_open(Sys *sys, const State *state, Catalog **out) NODISCARD;
 /* Writes what catalog_pack_verified still holds; what that fails with is lost: ask catalog_flush first. */
 void catalog_free(Catalog *take);
-/* Where catalog_open, or a later call, put a damaged catalog last; NULL: there was none. Borrowed. */
-const char *catalog_moved_aside(const Catalog *catalog);
+/* Where catalog_open, or a later call, put a damaged catalog last; NULL: there was none. Owned. */
+char *catalog_moved_aside(Catalog *catalog);
 /* How long a call waits for other processes, 10 s unless told. */
 void catalog_set_lock_wait(Catalog *catalog, unsigned wait_ms);
 
@@ -125,8 +125,7 @@ typedef struct Coverage {
   uint64_t known_packs, known_bytes;       /* every pack the ledger has heard of */
   uint64_t verified_packs, verified_bytes; /* of these, found good at the level or above, at the moment or later */
 } Coverage;
-Error *catalog_coverage(Catalog *catalog, const Uuid *repo, unsigned level, uint64_t since_ns,
-                        Coverage *out) NODISCARD;
+Error *catalog_coverage(Catalog *catalog, const Uuid *repo, unsigned level, uint64_t since_ns, Coverage *out) NODISCARD;
 
 enum { CHECK_LEVEL_LEN = 24 };
 

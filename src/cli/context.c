@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/args.h"
 #include "codec/secret.h"
 #include "sys/fs.h"
 

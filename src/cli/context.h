@@ -3,7 +3,7 @@
 #define HF_CLI_CONTEXT_H
 
 #include "base/progress.h"
-#include "cli/args.h"
+#include "cli/command.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "ops/config.h"

@@ -1,7 +1,7 @@
 #include "cli/command.h"
 
 static const char *const log_formats[] = {"text", "json", NULL};
-static const char *const check_levels[] = {"quick", "standard", "comprehensive", NULL};
+static const char *const check_levels[] = {"quick", "standard", "comprehensive", "none", NULL};
 static const char *const presets[] = {"configuration", "logs", "application", NULL};
 static const char *const export_formats[] = {"sql", "db", "tar", NULL};
 
@@ -84,7 +84,7 @@ static const OptionSpec options[OPT_COUNT] = {
                           .optional = true,
                           .choice = check_levels,
                           .metavar = "LEVEL",
-                          .help = "check the result: quick, standard or comprehensive (alone: standard)"},
+                          .help = "check a restored copy: quick, standard (also --verify alone), comprehensive or none"},
     [OPT_LABEL] = {.name = "label",
                    .kind = VALUE_TEXT,
                    .repeatable = true,

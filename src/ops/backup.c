@@ -118,14 +118,17 @@ static const Snapshot *choose_parent(const SnapshotList *history, BackupMode mod
   return NULL;
 }
 
+static SnapshotKind kind_of(const Snapshot *parent, BackupMode mode) {
+  if (!parent) return SNAPSHOT_FULL;
+  return mode == BACKUP_DIFFERENTIAL ? SNAPSHOT_DIFFERENTIAL : SNAPSHOT_INCREMENTAL;
+}
+
 static Error *target_begin(const Ops *ops, const BackupRequest *request, const char *identity, NoticeList *notices,
                            Target *t) {
   TRY(series_for(ops, request, t->repo, identity, &t->series));
   TRY(snapshot_list(t->repo, &t->series.id, &t->history, broken_snapshot, notices, ops->cancel));
   t->parent = choose_parent(&t->history, request->mode);
-  t->kind = !t->parent                             ? SNAPSHOT_FULL
-            : request->mode == BACKUP_DIFFERENTIAL ? SNAPSHOT_DIFFERENTIAL
-                                                   : SNAPSHOT_INCREMENTAL;
+  t->kind = kind_of(t->parent, request->mode);
   WriterOptions options = {.series = &t->series,
                            .parent = t->parent,
                            .compression = request->compression,
@@ -246,5 +249,51 @@ Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *ou
   server_info_free(&info);
   engine_free(engine);
   *out = result;
+  return err;
+}
+
+/* ---- the same as a plan
+ * ------------------------------------------------------------------------------------------------------------ */
+
+void backup_preview_free(BackupPreview *preview) {
+  server_info_free(&preview->info);
+  free(preview->targets);
+  *preview = (BackupPreview){0};
+}
+
+static Error *plan_target(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity,
+                          NoticeList *notices, BackupPreviewTarget *out) {
+  SeriesList list = {0};
+  SnapshotList history = {0};
+  TRY(series_list(repo, &list, ops->cancel));
+  const Series *known = series_by_name(&list, request->name);
+  Error *err = known ? check_identity(ops, known, request->spec->type, identity) : NULL;
+  if (!err && known) err = snapshot_list(repo, &known->id, &history, broken_snapshot, notices, ops->cancel);
+  series_list_free(&list);
+  TRY(err);
+  const Snapshot *parent = choose_parent(&history, request->mode);
+  *out = (BackupPreviewTarget){.kind = kind_of(parent, request->mode), .has_parent = parent != NULL};
+  if (parent) {
+    out->parent = parent->id;
+    out->parent_time_ns = parent->time_ns;
+  }
+  snapshot_list_free(&history);
+  return NULL;
+}
+
+Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPreview *out) {
+  Engine *engine = NULL;
+  TRY(engine_open(ops->sys, request->spec, &engine));
+  NoticeList notices;
+  notice_list_init(&notices, ops);
+  *out = (BackupPreview){.targets = NEW_ARRAY(BackupPreviewTarget, request->repos_len)};
+  Error *err = engine->ops->probe(engine, &out->info, ops->cancel);
+  const char *identity = err || !out->info.identity ? "" : out->info.identity;
+  for (size_t i = 0; i < request->repos_len && !err; i++)
+    err = err_wrap(plan_target(ops, request, request->repos[i], identity, &notices, &out->targets[i]), "%s",
+                   request->repos[i]->store->name);
+  notice_list_free(&notices);
+  engine_free(engine);
+  if (err) backup_preview_free(out);
   return err;
 }

@@ -39,6 +39,20 @@ void backup_result_free(BackupResult *result);
  * than before. */
 Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) NODISCARD;
 
+/* What ops_backup would do, without doing it. */
+typedef struct BackupPreviewTarget {
+  SnapshotKind kind;
+  bool has_parent;
+  Uuid parent;
+  uint64_t parent_time_ns;
+} BackupPreviewTarget;
+typedef struct BackupPreview {
+  ServerInfo info;              /* owned */
+  BackupPreviewTarget *targets; /* one a repository; owned */
+} BackupPreview;
+void backup_preview_free(BackupPreview *preview);
+Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPreview *out) NODISCARD;
+
 /* Accepts that the source of this name now has another identity or lives on this host. ERR_NOT_FOUND without such a
  * series. */
 Error *ops_source_adopt(const Ops *ops, Repo *repo, const SourceSpec *spec, const char *name) NODISCARD;

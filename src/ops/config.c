@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "ops/config_internal.h"
 #include "ops/yaml_schema.h"
 #include "sys/fs.h"

@@ -8,8 +8,8 @@
 #ifndef HF_OPS_CONFIG_H
 #define HF_OPS_CONFIG_H
 
+#include "base/buf.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "codec/compress.h"
 #include "ops/secret_source.h"
 

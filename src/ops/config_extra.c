@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/str.h"
 #include "ops/config_internal.h"
 #include "sys/fs.h"
 

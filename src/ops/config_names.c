@@ -1,5 +1,6 @@
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/suggest.h"
 #include "ops/config_internal.h"
 

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/suggest.h"
 #include "ops/calendar.h"
 #include "ops/config_internal.h"

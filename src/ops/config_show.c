@@ -1,6 +1,7 @@
 #include <jansson.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "ops/config_internal.h"
 #include "ops/yaml_schema.h"
 

@@ -8,8 +8,8 @@
  * that names the page or its frame (within a layer a page goes before a frame; one backup never writes both for one
  * frame). Pages no layer names, and bytes behind the end of a short frame, are zeros.
  *
- * Folding: when a map would hold more than PAGEMAP_LAYERS layers, all but the first are merged into one (metadata only;
- * no data moves), and the first too once the others name more than half of all frames.
+ * Folding: when the parent has PAGEMAP_LAYERS layers already, all but its first are merged into one below the new layer
+ * (metadata only; no data moves), and the first too once the others name more whole frames than half of all.
  */
 #ifndef HF_REPO_PAGEMAP_H
 #define HF_REPO_PAGEMAP_H
@@ -77,14 +77,16 @@ Error *pagemap_builder_pages(PageMapBuilder *b, uint64_t frame, const uint8_t *p
  * order and later than the pages, all before finish. `pages` is how many it holds: 64, but for the last. */
 void pagemap_builder_delta(PageMapBuilder *b, uint64_t delta, const FrameId *id, uint32_t pages);
 /* Writes leaves and root. With a parent and nothing added and the same size: the parent's own root is the result
- * (`parent_root`). */
+ * (`parent_root`). When the size changes, a page that was or becomes the short end of the file must have been given
+ * (ERR_INTERNAL otherwise): its fingerprint is another now. */
 Error *pagemap_builder_finish(PageMapBuilder *b, uint64_t size, const FrameId *parent_root, FrameId *out) NODISCARD;
 
 /* ---- restoring
  * ------------------------------------------------------------------------------------------------------------ */
 
 /* One run of bytes of the file: len bytes at file_offset come from bytes at frame_offset of FRAME_DATA `id` (all zeros:
- * a hole). Runs come in frame order, together cover the file exactly once; neighbours in one delta frame are merged. */
+ * a hole). Runs come in frame order, together cover the file exactly once; neighbours in one delta frame are merged,
+ * and so are holes, over many frames (up to 1 GiB). */
 typedef struct PageRun {
   uint64_t file_offset;
   uint32_t len;
@@ -94,8 +96,8 @@ typedef struct PageRun {
 typedef Error *PageRunVisit(void *ctx, const PageRun *run);
 Error *pagemap_runs(FrameSource *source, const PageMap *map, PageRunVisit *visit, void *ctx) NODISCARD;
 
-/* Every FRAME_MAP id (nodes and leaves, prints included) and every FRAME_DATA id (base and delta frames still named) of
- * the map, for verification and collection; ids may repeat. */
+/* Every FRAME_MAP id (nodes and leaves, prints included; not the root) and every FRAME_DATA id of the map of which
+ * bytes still show, for verification and collection; ids may repeat. */
 Error *pagemap_visit(FrameSource *source, const PageMap *map,
                      Error *(*visit)(void *ctx, FrameType type, const FrameId *id), void *ctx) NODISCARD;
 

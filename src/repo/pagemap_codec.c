@@ -1,6 +1,5 @@
 #include "repo/pagemap_codec.h"
 
-#include "base/mem.h"
 #include "repo/nodeio.h"
 
 /* Frame numbers stand as runs: the gap to the run before, then its length and what its frames are. */

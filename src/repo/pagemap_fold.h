@@ -4,7 +4,7 @@
 #ifndef HF_REPO_PAGEMAP_FOLD_H
 #define HF_REPO_PAGEMAP_FOLD_H
 
-#include "repo/pagemap_codec.h"
+#include "repo/pagemap.h"
 
 /* Merges first_layer and all newer ones, cut to `limit` bytes of the file. */
 Error *pagemap_fold(FrameSink *sink, FrameSource *source, const PageMap *map, size_t first_layer, uint64_t limit,

@@ -199,7 +199,8 @@ static Error *refuse_foreign(void *ctx, const char *key, const StoreStat *stat U
   if (strcmp(key, MARKER_KEY) == 0)
     return err_hint(err_new(ERR_EXISTS, "%s already holds a holdfast repository", name),
                     "use it, or choose another place");
-  if (str_starts(key, "keys/") || str_starts(key, "keyring/")) return NULL; /* an interrupted init */
+  if (str_starts(key, "keys/") || str_starts(key, "keyring/") || str_starts(key, "probe-"))
+    return NULL; /* an interrupted init */
   return err_hint(err_new(ERR_NOT_EMPTY, "%s is not empty: it holds %s", name, key),
                   "give a new or an empty directory");
 }
@@ -224,8 +225,9 @@ Error *repo_slot_add(Repo *repo, SlotKind kind, Bytes secret, const char *label,
 
 static Error *init_slots(Repo *repo, const RepoInit *init, char recovery_code[RECOVERY_CODE_LEN], Cancel *cancel) {
   Slot slot;
+  const char *label = init->label ? init->label : "made by init";
   for (size_t i = 0; i < init->unlocks_len; i++)
-    TRY(repo_slot_add(repo, init->unlocks[i].kind, init->unlocks[i].secret, "made by init", &slot, cancel));
+    TRY(repo_slot_add(repo, init->unlocks[i].kind, init->unlocks[i].secret, label, &slot, cancel));
   if (init->unlocks_len) repo->slot = slot.id;
   if (!init->recovery) return NULL;
   recovery_code_new(repo->sys, recovery_code);

@@ -33,7 +33,8 @@ typedef struct Unlock {
 typedef struct RepoInit {
   const Unlock *unlocks; /* one slot each, at least one */
   size_t unlocks_len;
-  bool recovery; /* also a recovery slot */
+  const char *label; /* of these slots; NULL: "made by init" */
+  bool recovery;     /* also a recovery slot */
 } RepoInit;
 
 /* Makes a new repository in an empty store and takes the store. ERR_EXISTS when one is there, ERR_NOT_EMPTY when

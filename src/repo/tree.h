@@ -1,4 +1,4 @@
-/* tree.h: a snapshot's tree: all entries in entry_path_compare order, cut into content-addressed leaves of about 64 KiB
+/* tree.h: a snapshot's tree: all entries in entry_path_compare order, cut into content-addressed leaves of about 32 KiB
  * at places that depend only on the paths around them, under inner nodes of the same kind. A changed file rewrites one
  * leaf and the way to the root; everything else is shared with earlier snapshots.
  *

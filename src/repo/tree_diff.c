@@ -1,4 +1,3 @@
-#include "base/mem.h"
 #include "repo/tree_cursor.h"
 
 /* ---- what differs between two entries of one path -----------------------------------------------------------------

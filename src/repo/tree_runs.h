@@ -6,7 +6,7 @@
 #ifndef HF_REPO_TREE_RUNS_H
 #define HF_REPO_TREE_RUNS_H
 
-#include "base/buf.h"
+#include "base/error.h"
 
 typedef struct TreeRuns TreeRuns;
 

@@ -311,13 +311,14 @@ static Error *command_check(Engine *base, const DrillTarget *target, CheckLevel 
   json_t *facts = target->facts_json ? json_loads(target->facts_json, JSON_REJECT_DUPLICATES, NULL) : NULL;
   const json_t *size = json_object_get(facts, "bytes");
   const char *digest = json_string_value(json_object_get(facts, "blake3"));
-  Error *err = NULL;
-  if (!json_is_integer(size) || !digest)
-    err = err_new(ERR_CORRUPT, "command: the snapshot's record is not one of a command's output");
+  if (!json_is_integer(size) || !digest) {
+    json_decref(facts);
+    return err_new(ERR_CORRUPT, "command: the snapshot's record is not one of a command's output");
+  }
   uint64_t found_size = 0;
   char found_digest[DIGEST_TEXT];
   bool content = level >= CHECK_STANDARD;
-  if (!err) err = hash_file(target->path, &found_size, found_digest, content, cancel);
+  Error *err = hash_file(target->path, &found_size, found_digest, content, cancel);
   if (!err) {
     char a[24], b[24];
     snprintf(a, sizeof a, "%" PRId64, (int64_t)json_integer_value(size));

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ typedef struct HardLink { /* a file with several names, until all were seen */
 typedef struct Device {
   dev_t number;
   uint64_t id;
+  bool pseudo; /* the kernel's own: nothing in it was ever stored by anybody */
 } Device;
 
 typedef struct Backup {
@@ -35,32 +37,45 @@ typedef struct Backup {
 
 /* ---- file systems: known by what stays the same over a reboot, where they tell ---- */
 
-static void learn_device(Backup *job, dev_t number, int fd) {
-  for (size_t i = 0; i < job->devices_len; i++) {
-    if (job->devices[i].number == number) return;
+static bool is_pseudo(const struct statfs *fs) {
+  static const uint32_t kinds[] = {PROC_SUPER_MAGIC,   SYSFS_MAGIC,    CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
+                                   DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC,  TRACEFS_MAGIC,      SECURITYFS_MAGIC,
+                                   BPF_FS_MAGIC,       PSTOREFS_MAGIC, BINFMTFS_MAGIC,     NSFS_MAGIC};
+  for (size_t i = 0; i < NELEMS(kinds); i++) {
+    if ((uint32_t)fs->f_type == kinds[i]) return true;
   }
-  struct statfs fs;
-  uint64_t id = 0;
-  _Static_assert(sizeof fs.f_fsid == sizeof id, "two ints");
-  if (fd >= 0 && fstatfs(fd, &fs) == 0) memcpy(&id, &fs.f_fsid, sizeof id);
-  job->devices = (Device *)mem_resize(job->devices, job->devices_len + 1, sizeof(Device));
-  job->devices[job->devices_len++] = (Device){.number = number, .id = id ? id : number};
+  return false;
+}
+
+static const Device *find_device(const Backup *job, dev_t number) {
+  for (size_t i = 0; i < job->devices_len; i++) {
+    if (job->devices[i].number == number) return &job->devices[i];
+  }
+  return NULL;
 }
 
 static uint64_t device_id(const Backup *job, dev_t number) {
-  for (size_t i = 0; i < job->devices_len; i++) {
-    if (job->devices[i].number == number) return job->devices[i].id;
-  }
-  return number;
+  const Device *device = find_device(job, number);
+  return device ? device->id : number;
 }
 
-static void learn_directory(Backup *job, const WalkItem *item) {
-  for (size_t i = 0; i < job->devices_len; i++) {
-    if (job->devices[i].number == item->st->st_dev) return;
+/* Called for every directory: the first one of a file system tells about it. */
+static const Device *learn_device(Backup *job, const WalkItem *item) {
+  const Device *known = find_device(job, item->st->st_dev);
+  if (known) return known;
+  Device device = {.number = item->st->st_dev, .id = item->st->st_dev};
+  AUTO_FD int fd = openat(item->dir->fd, item->name ? item->name : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  struct statfs fs;
+  uint64_t id = 0;
+  _Static_assert(sizeof fs.f_fsid == sizeof id, "two ints");
+  if (fd >= 0 && fstatfs(fd, &fs) == 0) {
+    memcpy(&id, &fs.f_fsid, sizeof id);
+    if (id) device.id = id;
+    device.pseudo = is_pseudo(&fs);
   }
-  int fd = openat(item->dir->fd, item->name ? item->name : ".", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  learn_device(job, item->st->st_dev, fd);
-  if (fd >= 0) close(fd);
+  job->devices = (Device *)mem_resize(job->devices, job->devices_len + 1, sizeof(Device));
+  job->devices[job->devices_len] = device;
+  return &job->devices[job->devices_len++];
 }
 
 /* ---- entries without content ---- */
@@ -78,7 +93,6 @@ static void read_attributes(Backup *job, const WalkItem *item, Entry *out) {
 }
 
 static Error *add_directory(Backup *job, const WalkItem *item, const FilterItem *question) {
-  learn_directory(job, item);
   Entry entry;
   read_attributes(job, item, &entry);
   return tree_dirs_enter(&job->dirs, &entry, question);
@@ -171,6 +185,13 @@ static bool is_mount_point(const WalkItem *item) {
   return item->name && fstat(item->dir->fd, &parent) == 0 && parent.st_dev != item->st->st_dev;
 }
 
+static bool enters(Backup *job, const WalkItem *item) {
+  const Device *device = learn_device(job, item);
+  if (!item->name || is_nested_root(job, item->path)) return true; /* named by the operator */
+  if (device->pseudo) return false;
+  return !job->engine->one_file_system || !is_mount_point(item);
+}
+
 static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   Backup *job = (Backup *)ctx;
   FilterItem question = {.path = item->path, .absolute = item->absolute};
@@ -178,8 +199,7 @@ static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   bool is_root = item->siblings == NULL;
   bool excluded = !is_root && filter_excludes(job->engine->filter, &question);
   if (question.type == ENTRY_DIR && !excluded) {
-    bool stop = job->engine->one_file_system && is_mount_point(item) && !is_nested_root(job, item->path);
-    *descend = !stop;
+    *descend = enters(job, item);
     return add_directory(job, item, &question);
   }
   if (excluded || !tree_dirs_selects(&job->dirs, &question)) {
@@ -227,11 +247,25 @@ static void on_missing_root(Backup *job, const Root *root, int errno_value) {
               strerror_r(errno_value, reason, sizeof reason));
 }
 
+/* The only root there is: without it there would be an empty snapshot. */
+static Error *unreadable(const Root *root, int errno_value, int take_fd) {
+  close(take_fd);
+  AUTO_FREE char *name = str_printable(bytes_str(root->absolute));
+  Error *err = err_errno(errno_value, "files: %s", name);
+  return err_hint(err_is(err, ERR_DENIED) ? err : err_recode(err, ERR_UNREACHABLE),
+                  "run as a user that may read it, such as root");
+}
+
 static Error *walk_directory(Backup *job, const Root *root, Cancel *cancel) {
   int fd = open(root->absolute, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
     on_missing_root(job, root, errno);
     return NULL;
+  }
+  if (job->roots.layout == LAYOUT_DIRECTORY) {
+    int listed = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (listed < 0) return unreadable(root, errno, fd);
+    close(listed);
   }
   bool top = strcmp(root->absolute, "/") == 0;
   WalkSpec spec = {.take_root_fd = fd,
@@ -253,6 +287,11 @@ static Error *store_single(Backup *job, const Root *root) {
     on_missing_root(job, root, errno);
     if (fd >= 0) close(fd);
     return NULL;
+  }
+  if (job->roots.layout == LAYOUT_FILE && S_ISREG(st.st_mode)) {
+    int opened = openat(fd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (opened < 0) return unreadable(root, errno, fd);
+    close(opened);
   }
   DirRef *dir = dirref_new(fd);
   bool descend = false;
@@ -277,7 +316,11 @@ static Error *add_parents(Backup *job, const Root *root, const Root *before) {
     DirRef *self = dirref_new(fd);
     WalkItem item = {.path = path, .absolute = bytes_str(absolute), .dir = self, .st = &st};
     FilterItem question = {.path = path, .absolute = item.absolute, .type = ENTRY_DIR};
-    Error *err = fstat(fd, &st) == 0 ? add_directory(job, &item, &question) : NULL;
+    Error *err = NULL;
+    if (fstat(fd, &st) == 0) {
+      learn_device(job, &item);
+      err = add_directory(job, &item, &question);
+    }
     dirref_drop(self);
     TRY(err);
   }
@@ -356,6 +399,7 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
     err = store_roots(&job, cancel);
     err = err_first(err, dispatch_finish(job.dispatch));
   }
+  read_notices_finish(&job.shared);
   if (!err) *out = (EngineFacts){.json = facts_json(&job)};
   backup_free(&job);
   return err;

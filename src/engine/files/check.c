@@ -217,11 +217,10 @@ static Error *look_at_single(Check *job, const char *path) {
 
 static Error *open_source(Check *job, const char *path) {
   if (!path) return NULL;
-  AUTO_FREE char *parent = NULL;
-  if (job->facts.layout == LAYOUT_FILE) path = parent = split(path, &job->source_name);
-  if (job->facts.layout == LAYOUT_PATHS) path = "/"; /* the tree's paths are the machine's */
+  AUTO_FREE char *parent = job->facts.layout == LAYOUT_FILE ? split(path, &job->source_name) : NULL;
+  const char *root = job->facts.layout == LAYOUT_PATHS ? "/" : path; /* the tree's paths are the machine's */
   int fd;
-  TRY(err_hint(fs_open(path ? path : "/", O_PATH | O_DIRECTORY, 0, &fd),
+  TRY(err_hint(fs_open(parent ? parent : root, O_PATH | O_DIRECTORY, 0, &fd),
                "check without the live source to compare with the record only"));
   job->source = dircache_new(fd);
   return NULL;

@@ -1,5 +1,6 @@
 #include "engine/files/filter.h"
 
+#include "base/mem.h"
 #include "engine/files/dircache.h"
 
 /* Lists are the patterns an operator would write; docs/files.md gives the reasons. */
@@ -38,7 +39,7 @@ static Error *copy_patterns(const StrList *from, StrList *to, const char *what) 
     const char *text = from->items[i];
     if (text[0] == 0 || strcmp(text, "/") == 0) {
       return err_hint(err_new(ERR_USAGE, "files: %s: a pattern is empty", what),
-                      "write a glob such as '*.tmp', 'cache/**' or '/srv/app/tmp'");
+                      "write a glob such as '*.tmp', 'cache/' or '/srv/app/tmp'");
     }
     strlist_add(to, text);
   }

@@ -14,17 +14,33 @@ enum {
   SQLITE_PAGE_MIN = 512,
   TRUST_AGE_SECONDS = 2, /* how much older than the read a change time must be, for ticks and clocks that are coarse */
   ATTEMPTS = 2,
-  SPARSE_MIN = 2 * READ_ALIGN, /* smaller files are read whole */
+  NOTICES_MAX = 500,            /* of one level */
+  READ_AHEAD_MIN = 1024 * 1024, /* smaller files are read by one or two calls anyway */
+  SPARSE_MIN = 2 * READ_ALIGN,  /* smaller files are read whole */
 };
 
-void read_notice(const ReadShared *shared, NoticeLevel level, Bytes path, const char *fmt, ...) {
+static void give_notice(const ReadShared *shared, NoticeLevel level, Bytes path, const char *message) {
+  Notices *notices = shared->sink->notices;
+  if (notices) notices->report(notices, level, path, message);
+}
+
+void read_notice(ReadShared *shared, NoticeLevel level, Bytes path, const char *fmt, ...) {
+  if (atomic_fetch_add(&shared->notices[level], 1) >= NOTICES_MAX) return;
   char message[512];
   va_list args;
   va_start(args, fmt);
   vsnprintf(message, sizeof message, fmt, args);
   va_end(args);
-  Notices *notices = shared->sink->notices;
-  if (notices) notices->report(notices, level, path, message);
+  give_notice(shared, level, path, message);
+}
+
+void read_notices_finish(ReadShared *shared) {
+  for (int level = NOTICE_INFO; level <= NOTICE_PARTIAL; level++) {
+    uint64_t given = atomic_load(&shared->notices[level]);
+    if (given <= NOTICES_MAX) continue;
+    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(given - NOTICES_MAX));
+    give_notice(shared, (NoticeLevel)level, bytes(NULL, 0), text);
+  }
 }
 
 static void leave_out(Reader *reader, const ReadItem *item, const char *doing, int errno_value) {
@@ -59,7 +75,9 @@ static Error *keep_if_unchanged(Reader *reader, const ReadItem *item, bool *kept
   ParentEntry parent;
   bool found = false;
   TRY(shared->sink->ops->parent(shared->sink, item->path, &parent, &found));
+  RotateRecord record;
   if (!found || !read_unchanged(&parent, item, parent.entry.size)) return NULL;
+  if (rotate_record_of(&parent.entry, &record)) return NULL; /* content of another file, unpacked */
   Entry entry = attr_entry(reader->attrs, item->path, item->st);
   entry.device = item->device;
   /* The change time covers the extended attributes too. */
@@ -266,6 +284,7 @@ static Error *read_once(Reader *reader, const ReadItem *item, OpenFile *file, bo
                .size = size,
                .sparse = size >= SPARSE_MIN && (uint64_t)file->st.st_blocks * 512 < size};
   TRY(ops->begin(shared->sink, &entry, stream_kind(reader, item, file), &copy.stream, shared->cancel));
+  if (size >= READ_AHEAD_MIN) (void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
   Error *err = copy_content(&copy);
   read_count(&shared->counts.read_bytes, copy.read);
   if (!err) {

@@ -26,6 +26,7 @@ typedef struct ReadShared {
   Cancel *cancel;
   bool logs; /* the preset: growing files are complete, known rotations are recognised */
   atomic_bool sqlite_hinted;
+  atomic_uint_least64_t notices[NOTICE_PARTIAL + 1]; /* given, by level: a million of them help nobody */
   ReadCounts counts;
 } ReadShared;
 
@@ -64,7 +65,9 @@ Entry reader_entry(Reader *reader, const ReadItem *item, const OpenFile *file);
 /* What the parent has at `path` proves that a file with `st` did not change since. `size` is compared to st's. */
 bool read_unchanged(const ParentEntry *parent, const ReadItem *item, uint64_t parent_size);
 bool read_stat_equal(const struct stat *a, const struct stat *b);
-void read_notice(const ReadShared *shared, NoticeLevel level, Bytes path, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void read_notice(ReadShared *shared, NoticeLevel level, Bytes path, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Says how many notices were held back, once all is read. */
+void read_notices_finish(ReadShared *shared);
 static inline void read_count(atomic_uint_least64_t *count, uint64_t add) {
   atomic_fetch_add_explicit(count, add, memory_order_relaxed);
 }

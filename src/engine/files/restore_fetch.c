@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -143,6 +144,7 @@ static Error *fetch_read(void *ctx, SourceFile *base, uint64_t offset, uint8_t *
 
 /* The gzip file that stands for the fetched content, in place of it. */
 static Error *pack(Target *target, RestoreFile *file, const TargetPlace *place) {
+  CHECK(place->dir); /* it has a temporary name, so its place was looked up */
   char packed[40];
   target_temporary_name(target, packed);
   int fd = openat(place->dir->fd, packed, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -164,7 +166,7 @@ static void add_suffix(TargetPlace *place) {
 static int sync_if_apart(Target *target, const RestoreFile *file, const TargetPlace *place) {
   if (target_plan(target)->no_sync) return 0;
   bool sync = target_is_file(target);
-  if (!sync && target_is_shared(target)) {
+  if (!sync && target_is_shared(target) && place->dir) {
     struct stat dir, root;
     DirRef *top = NULL;
     if (target_directory(target, bytes(NULL, 0), &top) != 0) return EIO;
@@ -190,6 +192,7 @@ static Error *publish(Target *target, RestoreFile *file, TargetPlace *place) {
   target_apply(target, &(AttrPlace){.fd = file->fd, .dir_fd = -1}, entry);
   int rc = sync_if_apart(target, file, place);
   if (rc == 0 && file->temporary[0]) {
+    CHECK(place->dir);
     unsigned flags = target_is_shared(target) ? 0 : RENAME_NOREPLACE;
     rc = renameat2(place->dir->fd, file->temporary, place->dir->fd, place->name, flags) ? errno : 0;
     if (rc == EINVAL && flags) rc = renameat(place->dir->fd, file->temporary, place->dir->fd, place->name) ? errno : 0;

@@ -155,6 +155,7 @@ static Error *resolve_several(const StrList *paths, Roots *out) {
   }
   arrange(out);
   if (out->len > 0) return NULL;
+  CHECK(out->missing.len > 0);
   return err_hint(err_new(ERR_UNREACHABLE, "files: %s", out->missing.items[0]),
                   "none of the source's paths exists; check them, and quote globs from the shell");
 }

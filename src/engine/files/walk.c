@@ -111,6 +111,7 @@ typedef struct Walk {
 static Bytes relative(const Walk *walk, size_t path_len) {
   size_t skip = walk->spec->base.len;
   if (skip && path_len > skip) skip++;
+  if (path_len <= skip) return (Bytes){0};
   return bytes(walk->path.data + skip, path_len - skip);
 }
 

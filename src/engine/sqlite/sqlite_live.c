@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "engine/sqlite/sqlite_format.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_wal.h"
 
 /* The wal-index (file format, section 4.5 and walformat.html): two copies of a 48-byte header in the machine's byte

@@ -7,7 +7,7 @@
 #ifndef HF_ENGINE_SQLITE_LIVE_H
 #define HF_ENGINE_SQLITE_LIVE_H
 
-#include "engine/sqlite/sqlite_dbfile.h"
+#include "sys/cancel.h"
 
 typedef struct Live Live;
 

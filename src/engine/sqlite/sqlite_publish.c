@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 #include "sys/fs.h"
 
 enum { LOCK_WAIT_MS = 1000, COPY_BUFFER = 1 << 20, NAME_KEPT_MAX = 200 };
@@ -37,7 +38,7 @@ static bool name_exists(const Publish *p, const char *name) {
 
 static Error *refuse_existing(const Publish *p, const char *name) {
   return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: %s/%s exists", p->path, p->dir, name),
-                  "restore to another path, or name this one with --overwrite");
+                  "restore to another path, or allow it to be replaced: --confirm %s", p->name);
 }
 
 static Error *lock_old(Publish *p, Sys *sys, Cancel *cancel) {

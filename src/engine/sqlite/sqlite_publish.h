@@ -5,7 +5,7 @@
 #ifndef HF_ENGINE_SQLITE_PUBLISH_H
 #define HF_ENGINE_SQLITE_PUBLISH_H
 
-#include "engine/sqlite/sqlite_dbfile.h"
+#include "sys/cancel.h"
 
 typedef struct Publish Publish;
 

@@ -205,8 +205,9 @@ static Error *choose_place(Restore *restore) {
   if (is_dir && restore->selected > 1 && !restore->plan->overwrite) {
     TRY(dir_is_empty(target, &empty));
     if (!empty)
-      return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: the directory is not empty", target),
-                      "restore to a new directory, or name this one with --overwrite");
+      return err_hint(
+          err_new(ERR_NOT_EMPTY, "restoring to %s: the directory is not empty", target),
+          "restore to a new directory, or allow its files to be replaced by repeating its name with --confirm");
   }
   /* An operator who names a link means the file it leads to. */
   AUTO_FREE char *real = exists ? realpath(target, NULL) : NULL;

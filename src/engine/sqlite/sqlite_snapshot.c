@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_copy.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_live.h"
 #include "engine/sqlite/sqlite_wal.h"
 #include "sys/fs.h"

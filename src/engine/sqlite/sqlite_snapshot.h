@@ -20,8 +20,8 @@
 
 #include <sys/stat.h>
 
-#include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_format.h"
+#include "sys/cancel.h"
 
 typedef struct Snapshot Snapshot;
 

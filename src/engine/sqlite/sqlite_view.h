@@ -5,6 +5,8 @@
 #ifndef HF_ENGINE_SQLITE_VIEW_H
 #define HF_ENGINE_SQLITE_VIEW_H
 
+#include <sqlite3.h>
+
 #include "engine/sqlite/sqlite_snapshot.h"
 
 typedef struct View View;

@@ -144,7 +144,7 @@ void wal_scan_finish(WalScan *scan, WalMap *out) {
 }
 
 Error *wal_parse(Bytes log, uint32_t max_frames, WalMap *out) {
-  WalHeader header;
+  WalHeader header = {0};
   *out = (WalMap){0};
   Error *err = wal_header_parse(log, &header);
   if (err_is(err, ERR_CORRUPT)) {

@@ -195,8 +195,8 @@ typedef struct Job {
   EngineFacts facts;
   size_t info, warnings, partial; /* notices of the last backup or restore */
   size_t aborted;
-  uint64_t written;    /* by the last restore */
-  char *expect_notice; /* must be among the partial ones when set */
+  uint64_t written;          /* by the last restore */
+  const char *expect_notice; /* must be among the partial ones when set */
 } Job;
 
 static inline Job job_new(const char *path) {

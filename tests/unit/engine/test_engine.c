@@ -1,5 +1,4 @@
 /* What all engines share: the list of types, reports. */
-#include "base/mem.h"
 #include "engine/engine.h"
 
 #include "testing.h"

@@ -1,6 +1,8 @@
 /* What a files backup reads, keeps, leaves out and reports. */
 #include <sys/wait.h>
 
+#include "base/timefmt.h"
+
 #include "files_testing.h"
 
 static const uint64_t HOUR_NS = 3600 * NS_PER_SECOND;
@@ -228,11 +230,32 @@ static void test_vanished_before_reading(void **state) {
   fixture_free(&f);
 }
 
+static void remove_all_siblings(const char *path) {
+  for (int i = 0; i < 600; i++) {
+    AUTO_FREE char *other = mem_printf("%s.%d", path, i);
+    unlink(other);
+  }
+}
+
+/* A million notices help nobody: 500 of a level, and how many more there are. */
+static void test_notices_are_bounded(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  for (int i = 0; i < 600; i++) {
+    AUTO_FREE char *name = mem_printf("busy.%d", i);
+    put(f.source, name, "x");
+  }
+  meddle(&f, 1, remove_all_siblings);
+  assert_int_equal(f.job.info, 501);
+  assert_int_equal(job_fact(&f.job, "vanished"), 600);
+  fixture_free(&f);
+}
+
 /* ---- what cannot be read ---- */
 
 static void backup_unprivileged(Fixture *f) {
   if (setgid(65534) != 0 || setuid(65534) != 0) _exit(2);
-  f->job.expect_notice = mem_strdup("left out");
+  f->job.expect_notice = "left out";
   job_backup(&f->job);
   assert_int_equal(f->job.partial, 2);
   assert_null(memory_tree_get(f->job.tree, "secret"));
@@ -240,6 +263,16 @@ static void backup_unprivileged(Fixture *f) {
   assert_null(memory_tree_get(f->job.tree, "closed/inside"));
   assert_non_null(memory_tree_get(f->job.tree, "open"));
   assert_int_equal(job_fact(&f->job, "left_out"), 2);
+  /* With nothing else in it there would be an empty snapshot. */
+  f->job.expect_notice = NULL;
+  AUTO_FREE char *secret = at(f->source, "secret");
+  AUTO_FREE char *closed = at(f->source, "closed");
+  Job job = job_new(secret);
+  assert_err(job_try_backup(&job), ERR_DENIED);
+  job_free(&job);
+  job = job_new(closed);
+  assert_err(job_try_backup(&job), ERR_DENIED);
+  job_free(&job);
 }
 
 static void test_unreadable(void **state) {
@@ -412,6 +445,7 @@ int main(void) {
       cmocka_unit_test(test_shrinking),
       cmocka_unit_test(test_removed_and_replaced_while_read),
       cmocka_unit_test(test_vanished_before_reading),
+      cmocka_unit_test(test_notices_are_bounded),
       cmocka_unit_test(test_unreadable),
       cmocka_unit_test(test_sqlite_files_are_pages),
       cmocka_unit_test(test_sink_failure_ends_it),

@@ -1,4 +1,6 @@
 /* Proving a restored tree: against the record alone, and against the live source. */
+#include "base/timefmt.h"
+
 #include "files_testing.h"
 
 typedef struct Fixture {

@@ -1,6 +1,7 @@
 /* The logs preset: compressed rotations of a known log. */
 #include <zlib.h>
 
+#include "base/timefmt.h"
 #include "engine/files/rotate.h"
 
 #include "files_testing.h"

@@ -58,8 +58,7 @@ _Noreturn static void writer_run(const Writer *w) {
 }
 
 static pid_t writer_start(const Writer *w) {
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) writer_run(w);
   return pid;
 }
@@ -137,28 +136,28 @@ static void storm_run(const Fixture *f, const Storm *storm) {
 #define WAL_SMALL "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 50"
 
 static void test_wal_writers(void **state) {
-  storm_run(*state, &(Storm){.mode = "PRAGMA journal_mode = WAL", .writers = 2, .rounds = 15});
+  storm_run(*state, &(Storm){.mode = "PRAGMA journal_mode = WAL", .writers = 2, .rounds = 10});
 }
 
 static void test_wal_checkpoints(void **state) {
   storm_run(*state, &(Storm){.mode = WAL_SMALL,
                              .writer = {.checkpoints = true, .setup = "PRAGMA wal_autocheckpoint = 20"},
                              .writers = 2,
-                             .rounds = 25});
+                             .rounds = 15});
 }
 
 static void test_wal_vacuum_and_schema(void **state) {
   storm_run(*state, &(Storm){.mode = WAL_SMALL,
                              .writer = {.checkpoints = true, .vacuum = true, .schema = true},
                              .writers = 2,
-                             .rounds = 20});
+                             .rounds = 10});
 }
 
 static void test_delete_mode_writers(void **state) {
   storm_run(*state, &(Storm){.mode = "PRAGMA journal_mode = DELETE",
                              .writer = {.schema = true, .vacuum = true, .pause_us = 500},
                              .writers = 2,
-                             .rounds = 12});
+                             .rounds = 10});
 }
 
 /* Seldom enough that some backups get through without a copy, often enough that some do not. */
@@ -166,7 +165,7 @@ static void test_persist_mode_writer(void **state) {
   storm_run(*state, &(Storm){.mode = "PRAGMA journal_mode = DELETE",
                              .writer = {.pause_us = 30000, .setup = "PRAGMA journal_mode = PERSIST"},
                              .writers = 1,
-                             .rounds = 12});
+                             .rounds = 10});
 }
 
 static void test_truncate_mode_without_scratch(void **state) {
@@ -188,7 +187,7 @@ static void test_journal_mode_changes(void **state) {
   storm_run(*state, &(Storm){.mode = "PRAGMA journal_mode = WAL",
                              .writer = {.modes = true, .schema = true, .checkpoints = true, .pause_us = 300},
                              .writers = 1,
-                             .rounds = 25});
+                             .rounds = 15});
 }
 
 /* ---- single interleavings ------------------------------------------------------------------------------------ */
@@ -213,11 +212,10 @@ static void test_wal_files_come_and_go(void **state) {
   Fixture *f = *state;
   Shared *shared = shared_new();
   create_ledger(f->db, "PRAGMA journal_mode = WAL");
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) come_and_go(f->db, shared);
   shared_wait(&shared->ready);
-  for (int round = 0; round < 15; round++) storm_round(f, &(Storm){.writers = 1}, shared);
+  for (int round = 0; round < 10; round++) storm_round(f, &(Storm){.writers = 1}, shared);
   shared->stop = 1;
   child_join(pid);
   assert_int_equal(ledger_verify(f->db), shared->committed);
@@ -263,8 +261,7 @@ _Noreturn static void meddler_run(const char *path, Shared *shared, const char *
 static int64_t run_meddled(const Fixture *f, const char *setup, const char *text, Outcome *out) {
   char copy[160];
   Shared *shared = shared_new();
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) meddler_run(f->db, shared, setup, text);
   shared_wait(&shared->ready);
   struct stat st;
@@ -338,8 +335,7 @@ static void test_open_transaction_is_no_change(void **state) {
   Fixture *f = *state;
   create_ledger(f->db, "PRAGMA journal_mode = DELETE");
   Shared *shared = shared_new();
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     sqlite3 *db = NULL;
     if (sqlite3_open(f->db, &db) != SQLITE_OK) _exit(3);

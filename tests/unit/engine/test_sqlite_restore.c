@@ -6,7 +6,7 @@
 typedef struct RestoreCase {
   const char *target;
   const char *only;
-  bool overwrite, delta, owners;
+  bool overwrite, delta, owners, no_sync;
   const char *fail_path;
   uint64_t *written;
   Cancel *cancel;
@@ -19,6 +19,7 @@ static Error *try_restore(const Fixture *f, const Outcome *from, const RestoreCa
                       .overwrite = c->overwrite,
                       .delta = c->delta,
                       .owners = c->owners,
+                      .no_sync = c->no_sync,
                       .scratch_dir = f->scratch};
   memory_source_fail_path(source, c->fail_path);
   if (c->only) strlist_add(&plan.only, c->only);
@@ -110,8 +111,7 @@ static void test_overwrite_takes_the_old_log_away(void **state) {
   create_ledger(f->db, "PRAGMA journal_mode = WAL", 3);
   Outcome out = backup(f, f->db);
   /* Another process adds transactions and dies: they are in the log alone. */
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     sqlite3 *db = NULL;
     uint64_t random = 1;
@@ -135,8 +135,7 @@ static void test_refuses_a_database_in_use(void **state) {
   Shared *shared = shared_new();
   create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
   Outcome out = backup(f, f->db);
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     sqlite3 *db = NULL;
     if (sqlite3_open(f->db, &db) != SQLITE_OK) _exit(3);
@@ -181,6 +180,7 @@ static void test_failure_leaves_the_old(void **state) {
 static void test_delta_writes_what_differs(void **state) {
   Fixture *f = *state;
   create_ledger(f->db, "PRAGMA journal_mode = DELETE", 2);
+  sql_at(f->db, "CREATE TABLE zeros AS SELECT zeroblob(600000) AS a");
   Outcome out = backup(f, f->db);
   uint64_t size = memory_tree_get(out.tree, "app.db")->entry->size, written = 0;
   sql_at(f->db, "UPDATE total SET seq = 77");
@@ -188,6 +188,10 @@ static void test_delta_writes_what_differs(void **state) {
   assert_ok(try_restore(f, &out, &c));
   assert_true(same_as(&out, "app.db", f->db));
   assert_true(written > 0 && written < size / 2);
+  /* Zeros that are none any more. */
+  sql_at(f->db, "UPDATE zeros SET a = randomblob(600000)");
+  assert_ok(try_restore(f, &out, &c));
+  assert_true(same_as(&out, "app.db", f->db));
   /* Grown since, and shorter than the snapshot. */
   sql_at(f->db, "CREATE TABLE more AS SELECT * FROM account");
   assert_ok(try_restore(f, &out, &c));
@@ -444,6 +448,63 @@ static void test_check_of_many_kinds(void **state) {
   outcome_free(&out);
 }
 
+/* ---- any database ---------------------------------------------------------------------------------------------- */
+
+static void random_statement(sqlite3 *db, uint64_t *random) {
+  static const char *const SHAPES[] = {
+      "CREATE TABLE t%u(a INTEGER PRIMARY KEY, b TEXT, c BLOB)",
+      "CREATE TABLE t%u(a TEXT PRIMARY KEY, b, c) WITHOUT ROWID",
+      "CREATE INDEX i%u ON t0(b, c)",
+      "DROP TABLE t%u",
+      "INSERT INTO t%u SELECT NULL, hex(randomblob(9)), zeroblob(abs(random()) %% 9000) FROM t0 LIMIT 40",
+      "INSERT INTO t%u VALUES(abs(random()), 'ein Text mit \xc3\xbc', randomblob(abs(random()) %% 3000))",
+      "DELETE FROM t%u WHERE rowid %% 3 = 0",
+      "UPDATE t%u SET c = randomblob(100)",
+      "PRAGMA incremental_vacuum(%u)",
+      "VACUUM",
+  };
+  char *text = sqlite3_mprintf(SHAPES[test_random(random) % NELEMS(SHAPES)], (unsigned)(test_random(random) % 4));
+  /* Many make no sense at their moment, and fail. */
+  (void)sqlite3_exec(db, text, NULL, NULL, NULL);
+  sqlite3_free(text);
+}
+
+static sqlite3 *random_database(const char *path, uint64_t *random) {
+  static const char *const ENCODINGS[] = {"UTF-8", "UTF-16le", "UTF-16be"};
+  static const char *const MODES[] = {"DELETE", "WAL", "TRUNCATE", "PERSIST"};
+  char text[256];
+  sqlite3 *db = sql_open(path);
+  (void)snprintf(text, sizeof(text),
+                 "PRAGMA page_size = %u; PRAGMA encoding = '%s'; PRAGMA auto_vacuum = %u; PRAGMA journal_mode = %s;"
+                 "PRAGMA synchronous = OFF;"
+                 "CREATE TABLE t0(a INTEGER PRIMARY KEY, b TEXT, c BLOB)",
+                 512u << (test_random(random) % 8), ENCODINGS[test_random(random) % 3],
+                 (unsigned)(test_random(random) % 3), MODES[test_random(random) % 4]);
+  sql(db, text);
+  for (int i = 0; i < 60; i++) random_statement(db, random);
+  return db;
+}
+
+static void test_any_database(void **state) {
+  Fixture *f = *state;
+  for (uint64_t seed = 1; seed <= 25; seed++) {
+    char target[160];
+    uint64_t random = seed;
+    sqlite3 *db = random_database(f->db, &random);
+    Outcome out = backup(f, f->db); /* with the application's connection open */
+    assert_ok(try_restore(f, &out, &(RestoreCase){.target = path_in(f, "back.db", target), .no_sync = true}));
+    assert_true(same_as(&out, "app.db", target));
+    CheckReport report = run_check(f, &out, target, f->db, CHECK_COMPREHENSIVE);
+    assert_all_passed(&report);
+    outcome_free(&out);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(unlink(f->db), 0);
+    assert_int_equal(unlink(target), 0);
+    char journal[160];
+    (void)unlink(path_in(f, "app.db-journal", journal));
+  }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void) {
@@ -465,6 +526,7 @@ int main(void) {
       CASE(test_check_notices),
       CASE(test_check_of_a_broken_copy),
       CASE(test_check_of_many_kinds),
+      CASE(test_any_database),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,8 +39,7 @@ static void assert_untouched(const char *db, Files *files) {
 /* Runs SQL in another process, which then dies without closing anything. */
 static void crash_after(const char *path, const char *text) {
   Shared *shared = shared_new();
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     sqlite3 *db = NULL;
     if (sqlite3_open(path, &db) != SQLITE_OK) _exit(3);
@@ -55,8 +54,7 @@ static void crash_after(const char *path, const char *text) {
 
 /* A process that has the database open, as `text` leaves it, until `stop`. */
 static pid_t hold_open(const char *path, const char *text, Shared *shared) {
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     sqlite3 *db = NULL;
     if (sqlite3_open(path, &db) != SQLITE_OK) _exit(3);
@@ -158,6 +156,10 @@ static void test_journals_that_are_not_hot(void **state) {
   munmap(shared, sizeof(Shared));
 }
 
+/* Reaches pages in the middle of the file only: neither its size nor page 1 tells. */
+static const char QUIET_JOURNAL_CRASH[] =
+    "PRAGMA cache_size = 2; PRAGMA synchronous = OFF; BEGIN IMMEDIATE; UPDATE account SET pad = randomblob(500)";
+
 /* A writer dies between two of our reads, after its pages reached the file. */
 typedef struct CrashBetween {
   const char *path;
@@ -169,7 +171,7 @@ static void crash_between(void *ctx, Bytes path, uint64_t offset) {
   (void)path;
   if (crash->done || offset == 0) return;
   crash->done = true;
-  crash_after(crash->path, JOURNAL_CRASH);
+  crash_after(crash->path, QUIET_JOURNAL_CRASH);
 }
 
 static void test_writer_dies_while_we_read(void **state) {
@@ -237,8 +239,7 @@ enum { NOBODY = 65534, NO_MOUNTS = 77 };
 
 /* In a child without root's rights, or in a mount of its own; its exit status is the verdict. */
 static void in_child(void (*run)(Fixture *), Fixture *f) {
-  pid_t pid = fork();
-  assert_true(pid >= 0);
+  pid_t pid = child_fork();
   if (pid == 0) {
     run(f);
     _exit(0);
@@ -370,6 +371,28 @@ static void test_unwritable_wal_alive(void **state) {
   munmap(shared, sizeof(Shared));
 }
 
+/* A wal-index that we may not even read: SQLite cannot take part, and the error says what is needed. */
+static void as_nobody_without_index(Fixture *f) {
+  drop_root();
+  Outcome out;
+  Error *err = try_backup(f, &(BackupCase){.pattern = f->db, .no_scratch = true}, &out);
+  MUST(err_is(err, ERR_UNREACHABLE) || err_is(err, ERR_DENIED));
+  MUST(strstr(err_text(err), f->db) && strstr(err_hint_text(err), "-shm"));
+  err_free(err);
+  outcome_free(&out);
+}
+
+static void test_unreadable_index(void **state) {
+  Fixture *f = *state;
+  char shm[160];
+  need_root();
+  create_ledger(f->db, "PRAGMA journal_mode = WAL");
+  crash_after(f->db, WAL_CRASH);
+  set_modes(f, 0555, 0444);
+  assert_int_equal(chmod(path_in(f, "app.db-shm", shm), 0600), 0);
+  in_child(as_nobody_without_index, f);
+}
+
 static void test_unreadable(void **state) {
   need_root();
   create_ledger(((Fixture *)*state)->db, "PRAGMA journal_mode = DELETE");
@@ -496,6 +519,7 @@ int main(void) {
       CASE(test_unwritable_wal_closed),
       CASE(test_unwritable_wal_crashed),
       CASE(test_unwritable_wal_alive),
+      CASE(test_unreadable_index),
       CASE(test_unreadable),
       CASE(test_read_only_mount),
       CASE(test_damaged_tree_page),

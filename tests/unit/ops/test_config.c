@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/timefmt.h"
 #include "ops/config.h"
 #include "sys/fs.h"

@@ -1,11 +1,11 @@
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "ops/secret_source.h"
-#include "sys/fs.h"
 
 #include "testing.h"
 

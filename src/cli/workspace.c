@@ -1,0 +1,240 @@
+#include "cli/workspace.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "cli/args.h"
+#include "cli/exit_code.h"
+#include "repo/uuid.h"
+#include "sys/fs.h"
+
+enum { NOTICES_SAID = 100 };
+
+/* ---- the state directory -------------------------------------------------------------------------------------------
+ */
+
+/* Who this machine is must not depend on whether its state directory can be written today. */
+static void temporary_host_id(Workspace *w) {
+  static const uint8_t none[HOST_ID_RANDOM_LEN];
+  AUTO_BUF Buf machine = {0};
+  err_ignore(fs_read_file("/etc/machine-id", 256, &machine));
+  state_host_id_derive(none, buf_bytes(&machine), w->host_id);
+}
+
+static Error *open_temporary(Workspace *w, const Error *why) {
+  const char *parent = getenv("TMPDIR");
+  AUTO_FREE char *path = fs_join(parent && parent[0] == '/' ? parent : "/tmp", "holdfast-XXXXXX");
+  if (!mkdtemp(path)) return err_copy(why);
+  bool known = w->state != NULL; /* readable, not writable */
+  if (known)
+    memcpy(w->host_id, state_host_id(w->state), sizeof w->host_id);
+  else
+    temporary_host_id(w);
+  state_free(STEAL(w->state));
+  w->temporary = STEAL(path);
+  output_warning(w->ctx->output, "%s; working in %s, nothing is kept there", err_text(why), w->temporary);
+  return state_open(w->ctx->sys, w->temporary, &w->state);
+}
+
+static Error *open_state(Workspace *w) {
+  Error *err = state_open(w->ctx->sys, w->ctx->state_dir, &w->state);
+  if (!err && access(state_scratch_dir(w->state), W_OK) == 0 && access(state_cache_dir(w->state), W_OK) == 0) {
+    memcpy(w->host_id, state_host_id(w->state), sizeof w->host_id);
+    return NULL;
+  }
+  if (!err) err = err_new(ERR_DENIED, "the state directory %s cannot be written", state_path(w->state));
+  ErrCode code = err_code(err);
+  if (code != ERR_DENIED && code != ERR_NO_SPACE && code != ERR_IO && code != ERR_NOT_FOUND) return err;
+  Error *failed = open_temporary(w, err);
+  err_free(err);
+  return failed;
+}
+
+/* ---- scratch: one directory a process, locked; those whose process is gone are removed -----------------------------
+ */
+
+static bool lock_dir(const char *path, int *out_fd) {
+  AUTO_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  struct stat held, named;
+  if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) return false;
+  /* Somebody may have taken it for left over before it was locked. */
+  if (fstat(fd, &held) != 0 || stat(path, &named) != 0 || held.st_ino != named.st_ino) return false;
+  *out_fd = fd;
+  fd = -1;
+  return true;
+}
+
+static void sweep_scratch(const char *parent) {
+  DIR *dir = opendir(parent);
+  if (!dir) return;
+  struct dirent *entry;
+  while ((entry = readdir(dir))) {
+    if (!str_starts(entry->d_name, "job-")) continue;
+    AUTO_FREE char *path = fs_join(parent, entry->d_name);
+    AUTO_FD int fd = -1;
+    if (lock_dir(path, &fd)) err_ignore(fs_remove_tree(path));
+  }
+  closedir(dir);
+}
+
+static Error *make_scratch(Workspace *w) {
+  const char *parent = state_scratch_dir(w->state);
+  sweep_scratch(parent);
+  for (unsigned attempt = 0; attempt < 10; attempt++) {
+    uint64_t random;
+    sys_random(w->ctx->sys, &random, sizeof random);
+    AUTO_FREE char *path = mem_printf("%s/job-%016llx", parent, (unsigned long long)random);
+    TRY(fs_make_dirs(path, 0700));
+    if (!lock_dir(path, &w->scratch_fd)) continue;
+    w->scratch = STEAL(path);
+    return NULL;
+  }
+  return err_hint(err_new(ERR_IO, "%s: no directory there can be locked", parent),
+                  "keep the state directory on a local file system: --state-dir");
+}
+
+/* ---- opening -------------------------------------------------------------------------------------------------------
+ */
+
+static void say_notice(void *ctx, NoticeLevel level, const char *text) {
+  Workspace *w = (Workspace *)ctx;
+  if (level == NOTICE_INFO) {
+    output_note(w->ctx->output, VERBOSITY_VERBOSE, "%s", text);
+    return;
+  }
+  uint64_t before;
+  {
+    LOCKED(&w->lock);
+    before = w->notices++;
+  }
+  bool all = output_verbosity(w->ctx->output) >= VERBOSITY_VERBOSE;
+  if (before < NOTICES_SAID || all)
+    output_warning(w->ctx->output, "%s", text);
+  else if (before == NOTICES_SAID)
+    output_warning(w->ctx->output, "more of this is not shown (--verbose shows all)");
+}
+
+static void open_catalog(Workspace *w) {
+  if (w->temporary) return;
+  Error *err = catalog_open(w->ctx->sys, w->state, &w->catalog);
+  AUTO_FREE char *aside = w->catalog ? catalog_moved_aside(w->catalog) : NULL;
+  if (aside) output_warning(w->ctx->output, "the catalog was damaged: a new one is begun, the old is %s", aside);
+  workspace_catalog_result(w, err);
+}
+
+static void fill_ops(Workspace *w) {
+  w->ops = (Ops){.sys = w->ctx->sys,
+                 .cancel = w->ctx->cancel,
+                 .progress = &w->ctx->progress,
+                 .cache_dir = state_cache_dir(w->state),
+                 .scratch_dir = w->scratch,
+                 .host = w->host,
+                 .host_id = w->host_id,
+                 .cpus = w->settings.cpus,
+                 .read_bytes_per_second = w->settings.read_bytes_per_second,
+                 .notice = say_notice,
+                 .notice_ctx = w};
+}
+
+static Error *open_parts(Workspace *w) {
+  TRY(context_config(w->ctx, &w->config));
+  TRY(context_settings(w->ctx, &w->settings));
+  if (gethostname(w->host, sizeof w->host - 1) != 0 || w->host[0] == '\0') snprintf(w->host, sizeof w->host, "localhost");
+  TRY(open_state(w));
+  TRY(make_scratch(w));
+  open_catalog(w);
+  fill_ops(w);
+  return NULL;
+}
+
+Error *workspace_open(CliContext *ctx, Workspace *out) {
+  *out = (Workspace){.ctx = ctx, .scratch_fd = -1};
+  mutex_init(&out->lock, ctx->sys);
+  Error *err = open_parts(out);
+  if (err) workspace_close(out);
+  return err;
+}
+
+void workspace_close(Workspace *w) {
+  if (!w->ctx) return;
+  context_progress_stop(w->ctx);
+  catalog_free(w->catalog);
+  if (w->scratch) err_ignore(fs_remove_tree(w->scratch));
+  if (w->scratch_fd >= 0) close(w->scratch_fd);
+  if (w->temporary) err_ignore(fs_remove_tree(w->temporary));
+  free(w->scratch);
+  free(w->temporary);
+  state_free(w->state);
+  mutex_free(&w->lock);
+  *w = (Workspace){.scratch_fd = -1};
+}
+
+/* ---- job records ---------------------------------------------------------------------------------------------------
+ */
+
+void workspace_catalog_result(Workspace *w, Error *take) {
+  if (take && !w->catalog_failed) {
+    output_warning(w->ctx->output, "the catalog cannot be used, this job may not show in `holdfast status`: %s",
+                   err_text(take));
+    w->catalog_failed = true;
+  }
+  err_free(take);
+}
+
+void workspace_job_begin(Workspace *w, const char *kind, const char *source, const char *repository, JobStart *out) {
+  job_start_init(w->ctx->sys, kind, out);
+  out->source = source;
+  out->repository = repository;
+  out->command = args_command(w->ctx->args)->name;
+  workspace_catalog_result(w, catalog_job_begin(w->catalog, out));
+}
+
+void workspace_job_end(Workspace *w, const JobStart *job, JobOutcome *outcome, const Error *err) {
+  if (err) {
+    outcome->result = err_code(err) == ERR_CANCELLED ? JOB_CANCELLED
+                      : err_code(err) == ERR_PARTIAL ? JOB_PARTIAL
+                                                     : JOB_FAILED;
+    outcome->exit_code = exit_code_of(err, w->ctx->cancel);
+    outcome->error = err_text(err);
+  } else if (outcome->result == JOB_RUNNING) {
+    outcome->result = JOB_OK;
+  } else if (outcome->result == JOB_PARTIAL) {
+    outcome->exit_code = EXIT_PARTIAL;
+  }
+  workspace_catalog_result(w, catalog_job_end(w->catalog, job, outcome));
+}
+
+/* ---- words ---------------------------------------------------------------------------------------------------------
+ */
+
+char *short_id(const Uuid *id, char out[SHORT_ID_LEN]) {
+  hex_encode(id->b, (SHORT_ID_LEN - 1) / 2, out);
+  return out;
+}
+
+json_t *json_count(uint64_t n) { return json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n); }
+
+json_t *json_seconds(uint64_t ns) { return json_real((double)(ns / 1000000) / 1000.0); }
+
+json_t *json_text_or_null(const char *text) { return text ? output_json_name(bytes_str(text)) : json_null(); }
+
+json_t *json_uuid(const Uuid *id) {
+  char text[UUID_TEXT_LEN];
+  return json_string(uuid_text(id, text));
+}
+
+json_t *json_time(uint64_t ns) {
+  char text[36];
+  return json_string(time_format_utc(ns, text));
+}
+
+void json_set_texts(json_t *object, const char *key, char *const *texts, size_t len) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < len; i++) json_array_append_new(list, output_json_name(bytes_str(texts[i])));
+  json_object_set_new(object, key, list);
+}

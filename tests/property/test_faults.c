@@ -1,0 +1,275 @@
+/* A fault at every store operation of an init, a backup, a verification and a restore, for every kind of fault. Each
+ * runs under a seeded scheduler, which aborts with the names of the threads when nothing can go on any more. */
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "codec/secret.h"
+#include "store/store_fault.h"
+#include "store/store_memory.h"
+#include "sys/sim.h"
+
+#include "repo_tools.h"
+#include "testing.h"
+
+static const char *const kind_names[] = {
+    [FAULT_IO] = "io",     [FAULT_NO_SPACE] = "no space", [FAULT_TEMPORARY] = "temporary", [FAULT_AFTER] = "after",
+    [FAULT_DEAD] = "dead", [FAULT_SHORT] = "short",       [FAULT_FLIP] = "flip"};
+
+/* A repository with one snapshot of moments[0]; moments[1] is what the next backup sees. */
+typedef struct Fixture {
+  Store *base;
+  Model moments[2];
+  uint64_t after_ns; /* a time after the first backup */
+  uint64_t scratch_bytes; /* packs that a backup of moments[1] writes into an empty repository */
+} Fixture;
+
+static uint64_t pack_bytes_from_scratch(const Model *model) {
+  Store *store = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), store, NULL);
+  tools_backup(repo, model, NULL);
+  repo_free(repo);
+  uint64_t bytes = tools_bytes(store, "packs/");
+  store_free(store);
+  return bytes;
+}
+
+static int setup(void **state) {
+  Fixture *f = NEW(Fixture);
+  uint64_t seed = 11;
+  f->moments[0] = tools_model(&seed);
+  f->base = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), f->base, NULL);
+  tools_backup(repo, &f->moments[0], NULL);
+  repo_free(repo);
+  f->after_ns = sys_now_ns(sys_real()) + 3600 * NS_PER_SECOND;
+  f->moments[1] = model_copy(&f->moments[0]);
+  tools_change(&f->moments[1], &seed);
+  tools_add_random(&f->moments[1], "new", false, 400 * 1000, &seed);
+  tools_add_random(&f->moments[1], "new-db", true, 3 * 131072, &seed);
+  f->scratch_bytes = pack_bytes_from_scratch(&f->moments[1]);
+  *state = f;
+  return 0;
+}
+
+static int teardown(void **state) {
+  Fixture *f = (Fixture *)*state;
+  store_free(f->base);
+  model_free(&f->moments[0]);
+  model_free(&f->moments[1]);
+  free(f);
+  return 0;
+}
+
+/* One run: a copy of the base, and a repository opened over a fault store over it. */
+typedef struct Run {
+  Sys *sys;
+  Store *inner;
+  Store *fault; /* owned by repo */
+  Repo *repo;
+} Run;
+
+static Run run_begin(const Fixture *f, uint64_t n, FaultKind kind) {
+  Run run = {.sys = sim_new(n * 8 + kind, 2)};
+  sim_set_now(run.sys, f->after_ns);
+  run.inner = tools_store_copy(run.sys, f->base);
+  run.fault = store_fault_new(run.sys, tools_store_borrow(run.inner));
+  assert_ok(model_repo_open(run.sys, run.fault, NULL, &run.repo));
+  store_fault_at(run.fault, n, kind);
+  return run;
+}
+
+static void run_end(Run *run) {
+  repo_free(run->repo);
+  store_free(run->inner);
+  sim_free(run->sys);
+}
+
+/* What must hold after a backup that met a fault, and after the next one. */
+static void check_backup_after(Run *run, const Fixture *f, bool succeeded, size_t segments_before) {
+  Repo *repo = tools_open(run->sys, run->inner, NULL);
+  size_t snapshots = tools_expect_moments(repo, f->moments, 2);
+  assert_true(snapshots >= 1);
+  if (succeeded) assert_int_equal(snapshots, 2);
+  tools_expect_clean(repo);
+  bool published = tools_count(run->inner, "index/") > segments_before;
+  uint64_t packs_before = tools_bytes(run->inner, "packs/");
+  Snapshot next;
+  tools_backup(repo, &f->moments[1], &next);
+  assert_ok(model_compare(repo, &next, &f->moments[1], NULL));
+  uint64_t added = tools_bytes(run->inner, "packs/") - packs_before;
+  if (published || snapshots == 2) assert_true(added < f->scratch_bytes);
+  if (succeeded) assert_int_equal(next.stats.new_bytes, 0);
+  tools_expect_clean(repo);
+  snapshot_free(&next);
+  repo_free(repo);
+}
+
+static bool backup_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
+  size_t segments = tools_count(f->base, "index/");
+  Run run = run_begin(f, n, kind);
+  ModelBackup how = {.source = "m"};
+  Snapshot snapshot;
+  Error *err = model_backup(run.repo, &f->moments[1], &how, &snapshot, NULL);
+  uint64_t done = store_fault_count(run.fault);
+  store_fault_at(run.fault, 0, FAULT_NONE);
+  if (!err) snapshot_free(&snapshot);
+  check_backup_after(&run, f, !err, segments);
+  err_free(err);
+  run_end(&run);
+  return n <= done;
+}
+
+static void faults_of_backup(void **state, FaultKind kind) {
+  const Fixture *f = (const Fixture *)*state;
+  uint64_t n = 1;
+  while (backup_with_fault(f, n, kind)) n++;
+  assert_true(n > 40);
+}
+
+static void test_backup_io(void **state) { faults_of_backup(state, FAULT_IO); }
+static void test_backup_no_space(void **state) { faults_of_backup(state, FAULT_NO_SPACE); }
+static void test_backup_temporary(void **state) { faults_of_backup(state, FAULT_TEMPORARY); }
+static void test_backup_after(void **state) { faults_of_backup(state, FAULT_AFTER); }
+static void test_backup_dead(void **state) { faults_of_backup(state, FAULT_DEAD); }
+static void test_backup_short(void **state) { faults_of_backup(state, FAULT_SHORT); }
+static void test_backup_flip(void **state) { faults_of_backup(state, FAULT_FLIP); }
+
+/* A fault that reaches a read must show: as an error or as damage. */
+static bool reads_notice(FaultKind kind, const char *op) {
+  bool get_only = kind == FAULT_SHORT || kind == FAULT_FLIP;
+  return kind != FAULT_NO_SPACE && (!get_only || strcmp(op, "get") == 0);
+}
+
+typedef struct LastOp {
+  uint64_t n, at;
+  char op[16], key[128];
+} LastOp;
+
+static void note_op(void *ctx, const char *op, const char *key, Bytes body UNUSED) {
+  LastOp *last = (LastOp *)ctx;
+  if (++last->n != last->at) return;
+  snprintf(last->op, sizeof last->op, "%s", op);
+  snprintf(last->key, sizeof last->key, "%s", key);
+}
+
+static bool verify_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
+  Run run = run_begin(f, n, kind);
+  LastOp last = {.at = n};
+  store_fault_watch(run.fault, note_op, &last);
+  uint64_t damaged = 0;
+  char *first = NULL;
+  Error *err = model_verify(run.repo, 3, &damaged, &first);
+  bool hit = n <= store_fault_count(run.fault);
+  if (hit && reads_notice(kind, last.op) && !err && damaged == 0)
+    fail_msg("verify: %s at operation %d (%s %s) was not noticed", kind_names[kind], (int)n, last.op, last.key);
+  if (!hit) {
+    assert_null(err);
+    assert_int_equal(damaged, 0);
+  }
+  err_free(err);
+  free(first);
+  store_fault_at(run.fault, 0, FAULT_NONE);
+  tools_expect_clean(run.repo);
+  run_end(&run);
+  return hit;
+}
+
+static void test_verify(void **state) {
+  const Fixture *f = (const Fixture *)*state;
+  for (FaultKind kind = FAULT_IO; kind <= FAULT_FLIP; kind++) {
+    uint64_t n = 1;
+    while (verify_with_fault(f, n, kind)) n++;
+    assert_true(n > 15);
+  }
+}
+
+static bool restore_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
+  Run run = run_begin(f, n, kind);
+  store_fault_at(run.fault, 0, FAULT_NONE);
+  SnapshotList list;
+  assert_ok(snapshot_list(run.repo, NULL, &list, NULL, NULL, NULL));
+  LastOp last = {.at = n};
+  store_fault_watch(run.fault, note_op, &last);
+  store_fault_at(run.fault, n, kind);
+  Error *err = model_compare(run.repo, &list.items[0], &f->moments[0], NULL);
+  bool hit = n <= store_fault_count(run.fault);
+  if (err_is(err, ERR_CHECK_FAILED))
+    fail_msg("restore: %s at operation %d: wrong data: %s", kind_names[kind], (int)n, err_text(err));
+  if (!hit) assert_null(err);
+  /* A range may be read over gaps, and be read again in smaller pieces: a fault there need not cost anything. */
+  bool may_pass = strcmp(last.op, "get") == 0;
+  if (hit && reads_notice(kind, last.op) && !may_pass) assert_non_null(err);
+  err_free(err);
+  store_fault_at(run.fault, 0, FAULT_NONE);
+  assert_ok(model_compare(run.repo, &list.items[0], &f->moments[0], NULL));
+  snapshot_list_free(&list);
+  run_end(&run);
+  return hit;
+}
+
+static void test_restore(void **state) {
+  const Fixture *f = (const Fixture *)*state;
+  for (FaultKind kind = FAULT_IO; kind <= FAULT_FLIP; kind++) {
+    uint64_t n = 1;
+    while (restore_with_fault(f, n, kind)) n++;
+    assert_true(n > 5);
+  }
+}
+
+/* An init that met a fault can be repeated: in the end there is one repository, and it can be used. */
+static bool init_with_fault(uint64_t n, FaultKind kind) {
+  Sys *sys = sim_new(n * 8 + kind, 2);
+  Store *inner = store_memory_new(sys);
+  Store *fault = store_fault_new(sys, tools_store_borrow(inner));
+  store_fault_at(fault, n, kind);
+  Store *counted = tools_store_borrow(fault); /* so that the count can be asked afterwards */
+  Repo *repo = NULL;
+  Error *err = model_repo_init(sys, counted, NULL, &repo);
+  bool hit = n <= store_fault_count(fault);
+  store_free(fault);
+  if (err) {
+    Error *again = model_repo_init(sys, tools_store_borrow(inner), NULL, &repo);
+    if (kind == FAULT_AFTER && err_is(again, ERR_EXISTS)) { /* the answer to the last put was lost */
+      err_free(again);
+      again = model_repo_open(sys, tools_store_borrow(inner), NULL, &repo);
+    }
+    assert_ok(again);
+  }
+  err_free(err);
+  repo_free(repo);
+  repo = tools_open(sys, inner, NULL);
+  Model model = {0};
+  uint64_t seed = 1;
+  tools_add_random(&model, "f", false, 1000, &seed);
+  tools_backup(repo, &model, NULL);
+  tools_expect_clean(repo);
+  model_free(&model);
+  repo_free(repo);
+  store_free(inner);
+  sim_free(sys);
+  return hit;
+}
+
+static void test_init(void **state UNUSED) {
+  for (FaultKind kind = FAULT_IO; kind <= FAULT_FLIP; kind++) {
+    uint64_t n = 1;
+    while (init_with_fault(n, kind)) n++;
+    assert_true(n > 5);
+  }
+}
+
+int main(void) {
+  secret_init();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_init),
+      cmocka_unit_test(test_backup_io),
+      cmocka_unit_test(test_backup_no_space),
+      cmocka_unit_test(test_backup_temporary),
+      cmocka_unit_test(test_backup_after),
+      cmocka_unit_test(test_backup_dead),
+      cmocka_unit_test(test_backup_short),
+      cmocka_unit_test(test_backup_flip),
+      cmocka_unit_test(test_verify),
+      cmocka_unit_test(test_restore),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
