@@ -14,7 +14,6 @@
 #include <sys/types.h>
 
 #include "catalog/catalog.h"
-#include "repo/uuid.h"
 
 enum { CATALOG_STATEMENTS_MAX = 32, CATALOG_BATCH = 256 };
 

@@ -1,4 +1,3 @@
-#include "base/mem.h"
 #include "base/timefmt.h"
 #include "catalog/catalog_impl.h"
 

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "catalog/catalog_impl.h"
+#include "repo/uuid.h"
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 

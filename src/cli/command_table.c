@@ -21,7 +21,7 @@ static const CommandSpec commands[] = {
          "key file and recovery code has lost the backups.",
      .examples = "# a repository on a mounted disk, opened with a new key file\n"
                  "holdfast init --repo /backup --create-key-file /etc/holdfast/key",
-     .run = NULL,
+     .run = cmd_init,
      .options = {OPT_CREATE_KEY_FILE, OPT_SLOT_NAME},
      .exits = {11, 14}},
     {.name = "backup",
@@ -35,7 +35,7 @@ static const CommandSpec commands[] = {
                  "holdfast backup files:/etc --preset configuration --verify --repo /backup --repo /mnt/second\n\n"
                  "# the output of a program\n"
                  "holdfast backup command:'pg_dumpall' --name cluster --restore-command 'psql -X' --repo /backup",
-     .run = NULL,
+     .run = cmd_backup,
      .operands = {{"SRC", 1, OPERAND_MANY, "a source: a name of the configuration, or an address", NULL}},
      .options = {OPT_FULL, OPT_INCREMENTAL, OPT_DIFFERENTIAL, OPT_VERIFY_AFTER, OPT_LABEL, OPT_DESCRIPTION, OPT_NAME,
                  OPT_COMPRESSION, OPT_EXCLUDE, OPT_INCLUDE, OPT_ONE_FILE_SYSTEM, OPT_PRESET, OPT_RECOVER_COPY,
@@ -53,7 +53,7 @@ static const CommandSpec commands[] = {
                  "# as it was two hours ago, over the live file\n"
                  "holdfast restore app@-2h --in-place --confirm app\n\n"
                  "# two files of /etc\nholdfast restore files:/etc --only 'ssh/sshd_config,hosts' --to /tmp/etc",
-     .run = NULL,
+     .run = cmd_restore,
      .operands = {{"SRC[@WHEN]", 1, 1, "the source and the moment", NULL}},
      .options = {OPT_TO, OPT_PLAN, OPT_IN_PLACE, OPT_CONFIRM, OPT_ONLY, OPT_VERIFY_AFTER, OPT_DELTA, OPT_NO_OWNERS,
                  OPT_SOURCE_NAME, OPT_RESTORE_COMMAND},
@@ -65,7 +65,7 @@ static const CommandSpec commands[] = {
          "holds there.\n\n" WHEN_DETAILS,
      .examples = "# all snapshots\nholdfast ls --repo /backup\n\n"
                  "# what was in /etc/ssh yesterday\nholdfast ls files:/etc@-1d ssh --long",
-     .run = NULL,
+     .run = cmd_ls,
      .operands = {{"SRC[@WHEN]", 0, 1, "the source, and the moment", NULL},
                   {"PATH", 0, 1, "a path in the snapshot", NULL}},
      .options = {OPT_RECURSIVE, OPT_LONG, OPT_LABEL, OPT_SOURCE_NAME},
@@ -94,7 +94,7 @@ static const CommandSpec commands[] = {
          "Without options: level 1. With --coverage, what was read least recently comes first, so that a daily run "
          "reads every byte once within the time given.",
      .examples = "# read, decrypt and compare everything\nholdfast verify --level 3 --repo /backup",
-     .run = NULL,
+     .run = cmd_verify,
      .options = {OPT_LEVEL, OPT_COVERAGE},
      .exits = {10, 12, 13}},
     {.name = "export",

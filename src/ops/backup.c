@@ -98,6 +98,7 @@ typedef struct Target {
   const Snapshot *parent;
   SnapshotKind kind;
   Writer *writer;
+  Error *failed; /* left behind while others went on */
 } Target;
 
 static void broken_snapshot(void *ctx, const char *key, const Error *err) {
@@ -170,6 +171,7 @@ static void target_free(Target *t, const char *outcome) {
   writer_abort(t->writer, outcome);
   snapshot_list_free(&t->history);
   series_free(&t->series);
+  err_free(t->failed);
 }
 
 /* ---- the whole
@@ -182,19 +184,25 @@ static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *en
   TRY(engine->ops->probe(engine, info, ops->cancel));
   if (ops->progress) progress_add(&ops->progress->total_bytes, info->size_bytes * request->repos_len);
   progress_phase(ops->progress, "reading the index", false);
+  size_t begun = 0;
   for (size_t i = 0; i < request->repos_len; i++) {
     targets[i].repo = request->repos[i];
-    TRY(err_wrap(target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]), "%s",
-                 request->repos[i]->store->name));
+    Error *err = target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]);
+    if (err_is(err, ERR_CANCELLED)) return err;
+    targets[i].failed = err_wrap(err, "%s", request->repos[i]->store->name);
+    if (!err) begun++;
   }
-  return NULL;
+  /* One repository that is away keeps nothing from the others. */
+  return begun ? NULL : STEAL(targets[0].failed);
 }
 
 static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
                           Target *targets, EngineFacts *facts) {
   AUTO_FREE Writer **writers = NEW_ARRAY(Writer *, request->repos_len);
-  for (size_t i = 0; i < request->repos_len; i++) writers[i] = targets[i].writer;
-  Sink *sink = ops_sink_new(ops, writers, request->repos_len, &notices->base);
+  size_t len = 0;
+  for (size_t i = 0; i < request->repos_len; i++)
+    if (targets[i].writer) writers[len++] = targets[i].writer;
+  Sink *sink = ops_sink_new(ops, writers, len, &notices->base);
   BackupPlan plan = {.mode = request->mode,
                      .force = request->force,
                      .readers = READERS,
@@ -202,6 +210,8 @@ static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *
                      .started_ns = sys_now_ns(ops->sys)};
   progress_phase(ops->progress, "reading", false);
   Error *err = engine->ops->backup(engine, &plan, sink, facts, ops->cancel);
+  for (size_t i = 0, k = 0; i < request->repos_len; i++)
+    if (targets[i].writer) targets[i].failed = err_copy(ops_sink_error(sink, k++));
   ops_sink_free(sink);
   return err;
 }
@@ -214,7 +224,8 @@ static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *t
   result->targets = NEW_ARRAY(BackupTarget, request->repos_len);
   result->len = request->repos_len;
   for (size_t i = 0; i < request->repos_len; i++) {
-    Error *err = target_commit(ops, request, &targets[i], facts, notices, &result->targets[i].snapshot);
+    Error *err = STEAL(targets[i].failed);
+    if (!err) err = target_commit(ops, request, &targets[i], facts, notices, &result->targets[i].snapshot);
     err = err_wrap(err, "%s", request->repos[i]->store->name);
     if (!err) committed++;
     result->targets[i].err = err_copy(err);
@@ -224,7 +235,7 @@ static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *t
   return first;
 }
 
-Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+static Error *backup_once(const Ops *ops, const BackupRequest *request, BackupResult *out) {
   NoticeList notices;
   notice_list_init(&notices, ops);
   Target *targets = NEW_ARRAY(Target, request->repos_len);
@@ -296,4 +307,18 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
   engine_free(engine);
   if (err) backup_preview_free(out);
   return err;
+}
+
+Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+  Error *err = backup_once(ops, request, out);
+  if (!err_is(err, ERR_CORRUPT) || request->mode == BACKUP_FULL || out->len) return err;
+  /* What the parent snapshot had is damaged in the repository; the source is at hand: read everything and store it
+   * anew. */
+  AUTO_FREE char *text = mem_printf("%s; backing up in full instead", err_text(err));
+  ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+  backup_result_free(out);
+  err_free(err);
+  BackupRequest full = *request;
+  full.mode = BACKUP_FULL;
+  return backup_once(ops, &full, out);
 }

@@ -8,28 +8,57 @@ typedef struct OpsSink {
   const Ops *ops;
   Writer *const *writers;
   size_t len;
-  Mutex lock;          /* the throttle */
+  Mutex lock;
   uint64_t allowed_ns; /* when the bytes taken so far are paid for */
+  Error **failed;      /* one a writer */
+  size_t alive;
 } OpsSink;
 
 typedef struct OpsStream {
   SinkStream base;
   WriterStream **streams; /* one a writer; NULL: given up */
-  uint8_t *buffer;        /* the first writer's, being filled */
+  uint8_t *buffer;        /* of writer `lead`, being filled */
+  size_t lead;            /* the first writer that is alive */
 } OpsStream;
 
 static OpsSink *sink_of(Sink *sink) { return (OpsSink *)sink; }
+
+static bool is_alive(OpsSink *s, size_t i) {
+  LOCKED(&s->lock);
+  return s->failed[i] == NULL;
+}
+
+/* A writer failed: the backup goes on with the others. The last one's failure, and the operator's wish to stop, end it.
+ */
+static Error *leave_behind(OpsSink *s, size_t i, Error *take) {
+  if (!take || err_is(take, ERR_CANCELLED)) return take;
+  LOCKED(&s->lock);
+  if (!s->failed[i]) {
+    s->failed[i] = err_copy(take);
+    s->alive--;
+  }
+  if (s->alive == 0) return take;
+  err_free(take);
+  return NULL;
+}
 
 static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found) {
   OpsSink *s = sink_of(sink);
   *found = false;
   ParentFile first = {0};
+  bool any = false;
   for (size_t i = 0; i < s->len; i++) {
     ParentFile parent;
-    bool here;
-    TRY(writer_parent(s->writers[i], path, &parent, &here));
+    bool here = false;
+    if (!is_alive(s, i)) continue;
+    Error *err = writer_parent(s->writers[i], path, &parent, &here);
+    if (err) {
+      TRY(leave_behind(s, i, err));
+      continue;
+    }
     if (!here) return NULL;
-    if (i == 0) {
+    if (!any) {
+      any = true;
       first = parent;
       continue;
     }
@@ -38,6 +67,7 @@ static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found)
     if (!same) return NULL;
     if (parent.read_ns < first.read_ns) first.read_ns = parent.read_ns;
   }
+  if (!any) return NULL;
   *out = (ParentEntry){.entry = {.path = path,
                                  .type = first.type,
                                  .mode = first.mode,
@@ -53,13 +83,15 @@ static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found)
 
 static Error *sink_add(Sink *sink, const Entry *entry) {
   OpsSink *s = sink_of(sink);
-  for (size_t i = 0; i < s->len; i++) TRY(writer_add(s->writers[i], entry));
+  for (size_t i = 0; i < s->len; i++)
+    if (is_alive(s, i)) TRY(leave_behind(s, i, writer_add(s->writers[i], entry)));
   return NULL;
 }
 
 static Error *sink_keep(Sink *sink, const Entry *entry) {
   OpsSink *s = sink_of(sink);
-  for (size_t i = 0; i < s->len; i++) TRY(writer_keep(s->writers[i], entry));
+  for (size_t i = 0; i < s->len; i++)
+    if (is_alive(s, i)) TRY(leave_behind(s, i, writer_keep(s->writers[i], entry)));
   return NULL;
 }
 
@@ -78,7 +110,8 @@ static Error *sink_begin(Sink *sink, const Entry *entry, StreamKind kind, SinkSt
   WriterStreamSpec spec = {
       .path = entry->path, .pages = kind == STREAM_PAGES, .size_hint = entry->size, .read_ns = sys_now_ns(s->ops->sys)};
   for (size_t i = 0; i < s->len; i++) {
-    Error *err = writer_stream_open(s->writers[i], &spec, &stream->streams[i]);
+    Error *err = is_alive(s, i) ? writer_stream_open(s->writers[i], &spec, &stream->streams[i]) : NULL;
+    err = leave_behind(s, i, err);
     if (!err) continue;
     stream_drop(stream);
     return err;
@@ -87,11 +120,36 @@ static Error *sink_begin(Sink *sink, const Entry *entry, StreamKind kind, SinkSt
   return NULL;
 }
 
+/* What every call on a stream does for each of its writers. */
+typedef Error *StreamCall(WriterStream *stream, uint64_t len, const uint8_t *data);
+
+/* A writer's stream failed: it is given up, and with it the writer. */
+static Error *stream_failed(OpsStream *st, size_t i, Error *take) {
+  if (!take) return NULL;
+  writer_stream_abort(STEAL(st->streams[i]));
+  return leave_behind(sink_of(st->base.sink), i, take);
+}
+
+static Error *for_each(OpsStream *st, size_t except, StreamCall *call, uint64_t len, const uint8_t *data) {
+  for (size_t i = 0; i < sink_of(st->base.sink)->len; i++)
+    if (i != except && st->streams[i]) TRY(stream_failed(st, i, call(st->streams[i], len, data)));
+  return NULL;
+}
+
 static Error *stream_buffer(SinkStream *stream, uint8_t **out, size_t *out_cap, Cancel *cancel UNUSED) {
   OpsStream *st = (OpsStream *)stream;
-  TRY(writer_stream_buffer(st->streams[0], &st->buffer, out_cap));
-  *out = st->buffer;
-  return NULL;
+  for (size_t i = 0; i < sink_of(stream->sink)->len; i++) {
+    if (!st->streams[i]) continue;
+    Error *err = writer_stream_buffer(st->streams[i], &st->buffer, out_cap);
+    if (err) {
+      TRY(stream_failed(st, i, err));
+      continue;
+    }
+    st->lead = i;
+    *out = st->buffer;
+    return NULL;
+  }
+  return err_new(ERR_IO, "no repository takes this file any more");
 }
 
 /* Waits until the bytes are within the rate. */
@@ -108,12 +166,12 @@ static Error *throttle(OpsSink *s, size_t len) {
   return wait ? cancel_sleep_ms(s->ops->sys, wait / 1000000, s->ops->cancel) : NULL;
 }
 
-static Error *copy_to(WriterStream *stream, const uint8_t *data, size_t len) {
+static Error *copy_to(WriterStream *stream, uint64_t len, const uint8_t *data) {
   while (len) {
     uint8_t *place;
     size_t cap;
     TRY(writer_stream_buffer(stream, &place, &cap));
-    size_t n = len < cap ? len : cap;
+    size_t n = len < cap ? (size_t)len : cap;
     memcpy(place, data, n);
     TRY(writer_stream_write(stream, n));
     data += n;
@@ -124,30 +182,34 @@ static Error *copy_to(WriterStream *stream, const uint8_t *data, size_t len) {
 
 static Error *stream_write(SinkStream *stream, size_t len) {
   OpsStream *st = (OpsStream *)stream;
-  OpsSink *s = sink_of(stream->sink);
-  TRY(throttle(s, len));
-  /* The others first: the first writer's buffer is its own once it is handed over. */
-  for (size_t i = 1; i < s->len; i++) TRY(copy_to(st->streams[i], st->buffer, len));
-  return writer_stream_write(st->streams[0], len);
+  TRY(throttle(sink_of(stream->sink), len));
+  /* The others first: the leading writer's buffer is its own once it is handed over. */
+  TRY(for_each(st, st->lead, copy_to, len, st->buffer));
+  return stream_failed(st, st->lead, writer_stream_write(st->streams[st->lead], len));
+}
+
+static Error *hole_in(WriterStream *stream, uint64_t len, const uint8_t *data UNUSED) {
+  return writer_stream_hole(stream, len);
 }
 
 static Error *stream_hole(SinkStream *stream, uint64_t len) {
-  OpsStream *st = (OpsStream *)stream;
-  for (size_t i = 0; i < sink_of(stream->sink)->len; i++) TRY(writer_stream_hole(st->streams[i], len));
-  return NULL;
+  return for_each((OpsStream *)stream, SIZE_MAX, hole_in, len, NULL);
+}
+
+static Error *keep_in(WriterStream *stream, uint64_t len, const uint8_t *data UNUSED) {
+  return writer_stream_keep(stream, len);
 }
 
 static Error *stream_keep_range(SinkStream *stream, uint64_t len) {
-  OpsStream *st = (OpsStream *)stream;
-  for (size_t i = 0; i < sink_of(stream->sink)->len; i++) TRY(writer_stream_keep(st->streams[i], len));
-  return NULL;
+  return for_each((OpsStream *)stream, SIZE_MAX, keep_in, len, NULL);
 }
 
 static Error *stream_end(SinkStream *take, const Entry *final) {
   OpsStream *st = (OpsStream *)take;
   OpsSink *s = sink_of(take->sink);
   Error *err = NULL;
-  for (size_t i = 0; i < s->len && !err; i++) err = writer_stream_end(STEAL(st->streams[i]), final);
+  for (size_t i = 0; i < s->len && !err; i++)
+    if (st->streams[i]) err = leave_behind(s, i, writer_stream_end(STEAL(st->streams[i]), final));
   stream_drop(st);
   return err;
 }
@@ -170,12 +232,19 @@ Sink *ops_sink_new(const Ops *ops, Writer *const *writers, size_t len, Notices *
   s->ops = ops;
   s->writers = writers;
   s->len = len;
+  s->failed = NEW_ARRAY(Error *, len);
+  s->alive = len;
   mutex_init(&s->lock, ops->sys);
   return &s->base;
 }
 
+const Error *ops_sink_error(const Sink *sink, size_t writer) { return ((const OpsSink *)sink)->failed[writer]; }
+
 void ops_sink_free(Sink *take) {
   if (!take) return;
-  mutex_free(&sink_of(take)->lock);
-  free(take);
+  OpsSink *s = sink_of(take);
+  for (size_t i = 0; i < s->len; i++) err_free(s->failed[i]);
+  free(s->failed);
+  mutex_free(&s->lock);
+  free(s);
 }

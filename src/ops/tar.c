@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/timefmt.h"
 
 enum { BLOCK = 512, RECORD = 20 * BLOCK, NAME_MAX_LEN = 100, OWNER_MAX_LEN = 31 };
@@ -76,9 +77,6 @@ static bool set_octal(char *field, size_t width, uint64_t value) {
   return fits;
 }
 
-/* A value in the header, and in a pax record when the field is too narrow for it. */
-static void set_number(char *field, size_t width, uint64_t value, const char *key, Buf *pax);
-
 /* "LENGTH key=value\n", where LENGTH counts itself. */
 static void add_record(Buf *pax, const char *key, Bytes value) {
   size_t rest = strlen(key) + value.len + 3; /* blank, '=', line end */
@@ -93,6 +91,7 @@ static void add_record(Buf *pax, const char *key, Bytes value) {
   buf_add_str(pax, "\n");
 }
 
+/* A value in the header, and in a pax record when the field is too narrow for it. */
 static void set_number(char *field, size_t width, uint64_t value, const char *key, Buf *pax) {
   if (set_octal(field, width, value)) return;
   char text[24];
@@ -100,17 +99,20 @@ static void set_number(char *field, size_t width, uint64_t value, const char *ke
   add_record(pax, key, bytes(text, (size_t)len));
 }
 
-static bool is_ascii(Bytes text) {
-  for (size_t i = 0; i < text.len; i++)
-    if (text.data[i] < 0x20 || text.data[i] > 0x7e) return false;
-  return true;
+/* Records are UTF-8. What is not (or has control characters) is taken as it is from the header where it fits there. */
+static bool wants_record(Bytes text) {
+  bool plain = true;
+  for (size_t i = 0; i < text.len && plain; i++) plain = text.data[i] >= 0x20 && text.data[i] < 0x7f;
+  if (plain) return false;
+  AUTO_FREE char *shown = str_printable(text);
+  return bytes_equal(text, bytes_str(shown));
 }
 
-/* Text that fits stands in the header alone; else cut there, whole in the record. */
+/* ASCII that fits stands in the header alone; what is longer is cut there, and whole in the record. */
 static void set_text(char *field, size_t width, Bytes text, const char *key, Buf *pax) {
   size_t len = text.len < width ? text.len : width;
   if (len) memcpy(field, text.data, len);
-  if (text.len > width || !is_ascii(text)) add_record(pax, key, text);
+  if (text.len > width || wants_record(text)) add_record(pax, key, text);
 }
 
 /* Seconds with nine digits behind the point, also before 1970: -0.5 s is "-0.500000000". */

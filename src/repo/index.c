@@ -375,6 +375,7 @@ Error *index_publish(Index *index, SegmentBuilder *builder, uint64_t *io_bytes, 
   AUTO_BUF Buf body = {0};
   segment_builder_finish(builder, &body);
   TRY(repo_put_object(index->repo, OBJECT_SEGMENT, NULL, name, buf_bytes(&body), cancel));
+  segment_builder_clear(builder);
   *io_bytes += body.len + OBJECT_HEADER_LEN;
   IndexSegment *segment = NEW(IndexSegment);
   segment->name = mem_strdup(name);

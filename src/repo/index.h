@@ -21,8 +21,8 @@ void index_free(Index *take);
 bool index_find(Index *index, FrameType type, const FrameId *id, FrameLoc *out);
 /* For writers: false when the frame is stored or claimed already; true: the caller stores it now. Thread-safe. */
 bool index_claim(Index *index, FrameType type, const FrameId *id);
-/* Puts a segment of these packs and makes its frames findable. Empties the builder; adds the segment's size to
- * *io_bytes. Thread-safe. */
+/* Puts a segment of these packs and makes its frames findable. Empties the builder once the segment is durable; adds
+ * the segment's size to *io_bytes. Thread-safe. */
 Error *index_publish(Index *index, SegmentBuilder *builder, uint64_t *io_bytes, Cancel *cancel) NODISCARD;
 
 /* Packs that segments name but that are absent, short or condemned. */

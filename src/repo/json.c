@@ -55,7 +55,9 @@ bool json_get_bool(JsonReader *r, const char *key) {
 
 void json_get_hex(JsonReader *r, const char *key, void *out, size_t len) {
   const char *text = json_get_str(r, key, 2 * len);
-  if (strlen(text) != 2 * len || !hex_decode(text, out, len)) {
+  /* One spelling only: an authentication code covers what was read, and must not miss a flipped bit in a letter. */
+  bool one_spelling = strpbrk(text, "ABCDEF") == NULL;
+  if (!one_spelling || strlen(text) != 2 * len || !hex_decode(text, out, len)) {
     reader_fail(r, key, "is not a hexadecimal value of the right length");
     memset(out, 0, len);
   }

@@ -201,6 +201,9 @@ void segment_builder_finish(SegmentBuilder *b, Buf *out) {
     buf_put_u8(out, f->frame.type);
     buf_put_u8(out, f->frame.codec);
   }
+}
+
+void segment_builder_clear(SegmentBuilder *b) {
   buf_clear(&b->packs);
   buf_clear(&b->keys);
   b->packs_len = b->keys_len = 0;

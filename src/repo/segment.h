@@ -55,7 +55,8 @@ void segment_builder_free(SegmentBuilder *take);
 void segment_builder_add(SegmentBuilder *b, const Uuid *pack, uint64_t size, const PackKey *keys, size_t keys_len,
                          const PackFrame *frames, size_t frames_len);
 size_t segment_builder_frames(const SegmentBuilder *b);
-/* Appends the body to out and empties the builder. */
+/* Appends the body to out; the builder keeps what it has. */
 void segment_builder_finish(SegmentBuilder *b, Buf *out);
+void segment_builder_clear(SegmentBuilder *b);
 
 #endif

@@ -126,6 +126,10 @@ static Error *series_write(Repo *repo, const Series *s, Cancel *cancel) {
   snprintf(name, sizeof name, "series/%s/%08u", uuid_text(&s->id, id), s->revision);
   AUTO_BUF Buf body = {0};
   series_encode(s, &body);
+  /* A record beyond the limits must fail here, not whenever series are listed. */
+  Series readable;
+  TRY(err_recode(series_decode(buf_bytes(&body), &readable), ERR_LIMIT));
+  series_free(&readable);
   return repo_put_object(repo, OBJECT_SERIES, &s->id, name, buf_bytes(&body), cancel);
 }
 

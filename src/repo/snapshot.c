@@ -208,7 +208,12 @@ Error *snapshot_decode(Bytes body, Snapshot *out) {
 /* ---- in the store
  * --------------------------------------------------------------------------------------------------------- */
 
-/* Somebody wrote our commit key first: a collector's fence, or we ourselves with the answer lost. */
+/* Whether the put may have happened although it failed. */
+static bool may_be_there(const Error *err) {
+  return err_is(err, ERR_EXISTS) || err_is(err, ERR_TEMPORARY) || err_is(err, ERR_TIMEOUT) || err_is(err, ERR_IO);
+}
+
+/* The commit key is taken, or may be: by a collector's fence, or by ourselves with the answer lost. */
 static Error *resolve_taken(Repo *repo, const Session *session, Error *take, Cancel *cancel) {
   AUTO_BUF Buf body = {0};
   Error *err = repo_get_object(repo, OBJECT_SNAPSHOT, session->commit_key, &body, NULL, cancel);
@@ -221,6 +226,7 @@ static Error *resolve_taken(Repo *repo, const Session *session, Error *take, Can
     err_free(take);
     return NULL;
   }
+  if (!err_is(take, ERR_EXISTS)) return take;
   return err_hint(err_recode(take, ERR_REFUSED),
                   "this backup was taken for dead and fenced off by a collector; nothing is lost, run it again");
 }
@@ -228,8 +234,12 @@ static Error *resolve_taken(Repo *repo, const Session *session, Error *take, Can
 Error *snapshot_commit(Repo *repo, const Session *session, const Snapshot *snapshot, Cancel *cancel) {
   AUTO_BUF Buf body = {0};
   snapshot_encode(snapshot, &body);
+  /* A snapshot beyond the limits must fail here, not whenever snapshots are listed. */
+  Snapshot readable = {0};
+  TRY(err_wrap(snapshot_decode(buf_bytes(&body), &readable), "the new snapshot could not be read back"));
+  snapshot_free(&readable);
   Error *err = repo_put_object(repo, OBJECT_SNAPSHOT, &snapshot->series, session->commit_key, buf_bytes(&body), cancel);
-  if (err_is(err, ERR_EXISTS)) err = resolve_taken(repo, session, err, cancel);
+  if (may_be_there(err)) err = resolve_taken(repo, session, err, cancel);
   return err_wrap(err, "committing the snapshot");
 }
 

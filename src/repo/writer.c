@@ -78,6 +78,8 @@ static Error *publish(Writer *w) {
 static Error *pack_done(void *ctx, const PackDone *pack) {
   Writer *w = (Writer *)ctx;
   LOCKED(&w->segment_lock);
+  /* A segment that nobody could open must never be written. */
+  if (segment_builder_frames(w->segment) + pack->frames_len > SEGMENT_FRAMES_MAX) TRY(publish(w));
   segment_builder_add(w->segment, &pack->id, pack->size, &pack->key, 1, pack->frames, pack->frames_len);
   w->packs_waiting++;
   return publish_due(w) ? publish(w) : NULL;
@@ -202,7 +204,6 @@ static void writer_zero_prints(Writer *w) {
 
 static Error *writer_open(Writer *w) {
   const WriterOptions *o = &w->options;
-  TRY(session_begin(w->repo, &o->series->id, o->host, &w->session, w->cancel));
   w->last_beat_ns = sys_mono_ns(w->repo->sys);
   TRY(index_open(w->repo, &w->index, w->cancel));
   w->reader = frame_reader_new(w->repo, w->index, w->cancel);
@@ -232,9 +233,15 @@ Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Canc
   writer_zero_prints(w);
   w->segment = segment_builder_new();
   writer_alloc_blocks(w);
-  Error *err = writer_open(w);
+  Error *err = session_begin(repo, &options->series->id, options->host, &w->session, cancel);
+  if (err) {
+    writer_free(w);
+    return err;
+  }
+  err = writer_open(w);
   if (err) {
     work_stop(w);
+    err_ignore(session_end(repo, &w->session, err_is(err, ERR_CANCELLED) ? "cancelled" : "failed", NULL));
     writer_free(w);
     return err;
   }
@@ -314,11 +321,12 @@ static Error *settle(Writer *w) {
   return err;
 }
 
+/* What is durable is published even when a packer failed: the next backup need not store it again. */
 static Error *flush_packs(Writer *w) {
-  if (w->data) TRY(packer_flush(w->data));
-  if (w->meta) TRY(packer_flush(w->meta));
+  Error *err = w->data ? packer_flush(w->data) : NULL;
+  if (w->meta) err = err_first(err, packer_flush(w->meta));
   LOCKED(&w->segment_lock);
-  return publish(w);
+  return err_first(err, publish(w));
 }
 
 static Error *finish_data(Writer *w, TreeRoot *root) {
@@ -326,7 +334,8 @@ static Error *finish_data(Writer *w, TreeRoot *root) {
   if (w->data) TRY(packer_flush(w->data));
   TRY(tree_builder_finish(w->tree, root));
   TRY(flush_packs(w));
-  return index_check_packs(w->index, w->cancel);
+  TRY(index_check_packs(w->index, w->cancel));
+  return writer_prove(w, root);
 }
 
 static void fill_snapshot(Writer *w, const TreeRoot *root, Snapshot *s) {

@@ -182,6 +182,9 @@ Block *writer_block_take(Writer *w); /* NULL when the writer failed */
 void block_release(Writer *w, Block *block);
 Error *writer_beat(Writer *w) NODISCARD;
 
+/* writer_prove.c: ERR_CORRUPT when the tree names a frame that is in no present pack. */
+Error *writer_prove(Writer *w, const TreeRoot *root) NODISCARD;
+
 /* writer_work.c */
 Error *work_start(Writer *w) NODISCARD;
 void work_stop(Writer *w);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_engine.h"
 #include "engine/sqlite/sqlite_inspect.h"
 #include "sys/fs.h"

@@ -120,6 +120,11 @@ bool dbfile_has_companion(const DbFile *file, DbCompanion which, uint64_t *out_s
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
+bool dbfile_has_moved(DbFile *file) {
+  int moved = 0;
+  return file->file->pMethods->xFileControl(file->file, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved != 0;
+}
+
 Error *dbfile_size(DbFile *file, uint64_t *out) {
   sqlite3_int64 size = 0;
   int rc = file->file->pMethods->xFileSize(file->file, &size);

@@ -43,6 +43,8 @@ const char *dbfile_real_path(const DbFile *file);
 const char *dbfile_companion_path(const DbFile *file, DbCompanion which);
 bool dbfile_has_companion(const DbFile *file, DbCompanion which, uint64_t *out_size);
 
+/* True when the path no longer leads to the file that was opened: another was put in its place. */
+bool dbfile_has_moved(DbFile *file);
 Error *dbfile_size(DbFile *file, uint64_t *out) NODISCARD;
 /* Up to len bytes; what is behind the end of the file reads as zeros. */
 Error *dbfile_read(DbFile *file, uint64_t offset, void *out, size_t len) NODISCARD;

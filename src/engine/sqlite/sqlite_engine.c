@@ -1,6 +1,7 @@
 #include "engine/sqlite/sqlite_engine.h"
 
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/vfs.h>
 

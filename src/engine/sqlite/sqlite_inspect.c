@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "codec/blake3.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 
 enum {
   FINDINGS_MAX = 10,

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "engine/sqlite/sqlite_view.h"
 
 /* A connection to look through: a snapshot's view, or a plain one to a restored copy (view is NULL). */

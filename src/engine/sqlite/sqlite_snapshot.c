@@ -381,6 +381,8 @@ static Error *open_parts(Snapshot *s, Cancel *cancel) {
 static Error *open_file(Snapshot *s, const char *path, Cancel *cancel) {
   TRY(dbfile_open(path, false, &s->file));
   if (stat(dbfile_real_path(s->file), &s->info.st) != 0) return err_errno(errno, "opening %s", path);
+  /* One file's content must not be stored with another's times. */
+  if (dbfile_has_moved(s->file)) return changed(s);
   TRY(dbfile_lock(s->file, s->options.sys, SQLITE_LOCK_SHARED, s->options.lock_wait_ms, cancel));
   TRY(dbfile_size(s->file, &s->info.file_size));
   if (s->info.file_size == 0) {

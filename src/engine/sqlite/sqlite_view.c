@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "engine/sqlite/sqlite_dbfile.h"
 
 enum { PROGRESS_STEPS = 20000 };
 

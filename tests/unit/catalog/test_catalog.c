@@ -157,7 +157,6 @@ static int open_as_nobody(const Place *place, unsigned number UNUSED) {
 
 static void test_directory_that_cannot_be_written(void **unused UNUSED) {
   Place place = place_make();
-  AUTO_FREE char *path = db_path(&place);
   assert_int_equal(chmod(place.dir, 0555), 0);
   assert_int_equal(child_wait(child_start(open_as_nobody, &place, 0)), ERR_DENIED);
   assert_int_equal(chmod(place.dir, 0755), 0);

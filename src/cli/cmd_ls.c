@@ -1,0 +1,341 @@
+#include <stdio.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "cli/args.h"
+#include "cli/commands.h"
+#include "cli/repositories.h"
+#include "cli/sources.h"
+#include "ops/address.h"
+#include "ops/select.h"
+#include "repo/frames.h"
+#include "repo/uuid.h"
+
+typedef struct LsCommand {
+  CliContext *ctx;
+  Workspace w;
+  Repositories repositories;
+} LsCommand;
+
+/* ---- snapshots -----------------------------------------------------------------------------------------------------
+ */
+
+/* --label key=value, --label key */
+static bool has_label(const Snapshot *s, const char *wanted) {
+  const char *equals = strchr(wanted, '=');
+  size_t len = equals ? (size_t)(equals - wanted) : strlen(wanted);
+  for (size_t i = 0; i < s->labels_len; i++) {
+    const Label *l = &s->labels[i];
+    if (strlen(l->key) == len && memcmp(l->key, wanted, len) == 0 && (!equals || strcmp(l->value, equals + 1) == 0))
+      return true;
+  }
+  return false;
+}
+
+static bool is_wanted(const LsCommand *ls, const Snapshot *s) {
+  const StrList *labels = args_list(ls->ctx->args, OPT_LABEL);
+  for (size_t i = 0; i < labels->len; i++)
+    if (!has_label(s, labels->items[i])) return false;
+  return true;
+}
+
+static void snapshot_json(const LsCommand *ls, const OpenRepository *r, const Snapshot *s) {
+  json_t *doc = output_document("snapshot");
+  json_object_set_new(doc, "id", json_uuid(&s->id));
+  json_object_set_new(doc, "source", output_json_name(bytes_str(s->source)));
+  json_object_set_new(doc, "engine", json_string(s->engine));
+  json_object_set_new(doc, "host", json_text_or_null(s->host));
+  json_object_set_new(doc, "time", json_time(s->time_ns));
+  json_object_set_new(doc, "kind", json_string(snapshot_kind_name(s->kind)));
+  json_object_set_new(doc, "parent", s->has_parent ? json_uuid(&s->parent) : json_null());
+  json_object_set_new(doc, "size_bytes", json_count(s->stats.source_bytes));
+  json_object_set_new(doc, "files", json_count(s->stats.files));
+  json_object_set_new(doc, "new_bytes", json_count(s->stats.new_bytes));
+  json_object_set_new(doc, "stored_bytes", json_count(s->stats.stored_bytes));
+  json_object_set_new(doc, "damaged", json_boolean(s->damaged));
+  json_object_set_new(doc, "partial", json_boolean(s->partial));
+  json_object_set_new(doc, "description", json_text_or_null(s->description));
+  json_t *labels = json_object();
+  for (size_t i = 0; i < s->labels_len; i++)
+    json_object_set_new(labels, s->labels[i].key, output_json_name(bytes_str(s->labels[i].value)));
+  json_object_set_new(doc, "labels", labels);
+  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->place.name)));
+  output_json(ls->ctx->output, doc);
+}
+
+static char *labels_text(const Snapshot *s) {
+  AUTO_BUF Buf text = {0};
+  for (size_t i = 0; i < s->labels_len; i++)
+    buf_printf(&text, "%s%s=%s", i ? " " : "", s->labels[i].key, s->labels[i].value);
+  return buf_steal_str(&text);
+}
+
+static Table *snapshot_table(bool several) {
+  static const struct {
+    const char *heading;
+    Align align;
+  } columns[] = {{"ID", ALIGN_LEFT},    {"TIME", ALIGN_LEFT},  {"SOURCE", ALIGN_LEFT}, {"KIND", ALIGN_LEFT},
+                 {"SIZE", ALIGN_RIGHT}, {"FILES", ALIGN_RIGHT}, {"NEW", ALIGN_RIGHT},  {"STORED", ALIGN_RIGHT},
+                 {"LABELS", ALIGN_LEFT}, {"STATE", ALIGN_LEFT}, {"REPOSITORY", ALIGN_LEFT}};
+  Table *table = table_new(NELEMS(columns) - (several ? 0 : 1));
+  for (size_t i = 0; i < NELEMS(columns) - (several ? 0 : 1); i++)
+    table_column(table, i, columns[i].heading, columns[i].align);
+  return table;
+}
+
+static void snapshot_row(Table *table, const OpenRepository *r, const Snapshot *s, bool several) {
+  char id[SHORT_ID_LEN], when[36], size[16];
+  AUTO_FREE char *labels = labels_text(s);
+  table_cell(table, short_id(&s->id, id));
+  table_cell(table, time_format_local(s->time_ns, when));
+  table_cell(table, s->source);
+  table_cell(table, snapshot_kind_name(s->kind));
+  table_cell(table, str_size(s->stats.source_bytes, size));
+  table_cellf(table, "%llu", (unsigned long long)s->stats.files);
+  table_cell(table, str_size(s->stats.new_bytes, size));
+  table_cell(table, str_size(s->stats.stored_bytes, size));
+  table_cell(table, labels);
+  table_cell(table, s->damaged && s->partial ? "damaged, partial" : s->damaged ? "damaged" : s->partial ? "partial" : "");
+  if (several) table_cell(table, r->place.name);
+}
+
+static Error *list_repository(LsCommand *ls, const OpenRepository *r, const char *source, Table *table, bool several) {
+  SnapshotList list = {0};
+  TRY(ops_list_snapshots(&ls->w.ops, r->repo, source, &list));
+  for (size_t i = 0; i < list.len; i++) {
+    if (!is_wanted(ls, &list.items[i])) continue;
+    if (table)
+      snapshot_row(table, r, &list.items[i], several);
+    else
+      snapshot_json(ls, r, &list.items[i]);
+  }
+  snapshot_list_free(&list);
+  return NULL;
+}
+
+/* One repository that has the source is enough. */
+static Error *list_snapshots(LsCommand *ls, const char *source) {
+  bool several = ls->repositories.len > 1;
+  Table *table = output_json_mode(ls->ctx->output) ? NULL : snapshot_table(several);
+  Error *first = NULL;
+  size_t done = 0;
+  for (size_t i = 0; i < ls->repositories.len; i++) {
+    const OpenRepository *r = &ls->repositories.items[i];
+    if (!r->repo) continue;
+    Error *err = list_repository(ls, r, source, table, several);
+    if (!err) done++;
+    bool ends = err && err_code(err) != ERR_NOT_FOUND;
+    first = ends ? err_first(err, first) : err_first(first, err);
+    if (ends) done = 0;
+    if (ends) break;
+  }
+  if (table && done) output_table(ls->ctx->output, table);
+  table_free(table);
+  if (!done) return first;
+  err_free(first);
+  if (ls->w.notices) return err_new(ERR_CORRUPT, "%llu snapshots do not open", (unsigned long long)ls->w.notices);
+  return NULL;
+}
+
+/* ---- what is in one ------------------------------------------------------------------------------------------------
+ */
+
+static const char *entry_type_name(EntryType type) {
+  switch (type) {
+    case ENTRY_FILE: return "file";
+    case ENTRY_DIR: return "directory";
+    case ENTRY_SYMLINK: return "symlink";
+    case ENTRY_HARDLINK: return "hardlink";
+    case ENTRY_FIFO: return "fifo";
+    case ENTRY_SOCKET: return "socket";
+    case ENTRY_CHAR: return "char";
+    case ENTRY_BLOCK: return "block";
+  }
+  return "unknown";
+}
+
+static char *mode_text(const Entry *e) {
+  static const char letters[] = {[ENTRY_FILE] = '-', [ENTRY_DIR] = 'd',  [ENTRY_SYMLINK] = 'l', [ENTRY_HARDLINK] = 'h',
+                                 [ENTRY_FIFO] = 'p', [ENTRY_SOCKET] = 's', [ENTRY_CHAR] = 'c',    [ENTRY_BLOCK] = 'b'};
+  char text[11] = "?rwxrwxrwx";
+  text[0] = letters[e->type];
+  for (unsigned i = 0; i < 9; i++)
+    if (!(e->mode & (1U << (8 - i)))) text[i + 1] = '-';
+  if (e->mode & 04000) text[3] = text[3] == 'x' ? 's' : 'S';
+  if (e->mode & 02000) text[6] = text[6] == 'x' ? 's' : 'S';
+  if (e->mode & 01000) text[9] = text[9] == 'x' ? 't' : 'T';
+  return mem_strdup(text);
+}
+
+/* Local time; what is before 1970 too. */
+static char *mtime_text(int64_t ns) {
+  time_t seconds = (time_t)(ns / (int64_t)NS_PER_SECOND - (ns % (int64_t)NS_PER_SECOND < 0));
+  struct tm parts;
+  char text[64] = "?";
+  if (localtime_r(&seconds, &parts)) strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return mem_strdup(text);
+}
+
+static void entry_json(Output *out, const Entry *e) {
+  json_t *doc = output_document("entry");
+  json_object_set_new(doc, "path", output_json_name(e->path));
+  json_object_set_new(doc, "type", json_string(entry_type_name(e->type)));
+  json_object_set_new(doc, "mode", json_integer((json_int_t)e->mode));
+  json_object_set_new(doc, "uid", json_integer((json_int_t)e->uid));
+  json_object_set_new(doc, "gid", json_integer((json_int_t)e->gid));
+  json_object_set_new(doc, "user", output_json_name(e->user));
+  json_object_set_new(doc, "group", output_json_name(e->group));
+  json_object_set_new(doc, "size_bytes", json_count(e->size));
+  json_object_set_new(doc, "mtime_ns", json_integer((json_int_t)e->mtime_ns));
+  if (e->target.len) json_object_set_new(doc, "target", output_json_name(e->target));
+  output_json(out, doc);
+}
+
+static char *owner_text(Bytes name, uint32_t id) {
+  return name.len ? mem_strndup((const char *)name.data, name.len) : mem_printf("%u", id);
+}
+
+/* A column's widths are not known before the end: these are wide enough for most, and no line waits for the last. */
+static void entry_long(Output *out, const Entry *e, const char *path) {
+  AUTO_FREE char *mode = mode_text(e);
+  AUTO_FREE char *user = owner_text(e->user, e->uid);
+  AUTO_FREE char *group = owner_text(e->group, e->gid);
+  AUTO_FREE char *shown_user = str_printable(bytes_str(user));
+  AUTO_FREE char *shown_group = str_printable(bytes_str(group));
+  AUTO_FREE char *time_text = mtime_text(e->mtime_ns);
+  AUTO_FREE char *target = str_printable(e->target);
+  const char *arrow = e->type == ENTRY_SYMLINK ? " -> " : e->type == ENTRY_HARDLINK ? " = " : "";
+  output_text(out, "%s %-8s %-8s %12llu %s %s%s%s\n", mode, shown_user, shown_group, (unsigned long long)e->size,
+              time_text, path, arrow, *arrow ? target : "");
+}
+
+static void print_entry(const LsCommand *ls, const Entry *e) {
+  Output *out = ls->ctx->output;
+  if (output_json_mode(out)) {
+    entry_json(out, e);
+    return;
+  }
+  AUTO_FREE char *printable = str_printable(e->path.len ? e->path : bytes_str("."));
+  AUTO_FREE char *path = mem_printf("%s%s", printable, e->type == ENTRY_DIR && e->path.len ? "/" : "");
+  if (args_given(ls->ctx->args, OPT_LONG))
+    entry_long(out, e, path);
+  else
+    output_text(out, "%s\n", path);
+}
+
+/* "a/b/" → "a/b"; "/" and "." → "". */
+static Bytes tidy_path(const char *path) {
+  if (strcmp(path, ".") == 0) path = "";
+  if (str_starts(path, "./")) path += 2;
+  while (*path == '/') path++;
+  size_t len = strlen(path);
+  while (len > 0 && path[len - 1] == '/') len--;
+  return bytes(path, len);
+}
+
+/* Directly in `dir`. */
+static bool is_child(Bytes path, Bytes dir) {
+  if (path.len == 0 || path.len <= dir.len || !entry_path_within(path, dir)) return false;
+  size_t start = dir.len ? dir.len + 1 : 0;
+  return memchr(path.data + start, '/', path.len - start) == NULL;
+}
+
+/* A folder's own entries, everything below it, or the entry itself when it is no folder. A whole tree is passed once;
+ * what lies outside `dir` is not read, and what lies deeper is skipped by seeking past it. */
+static Error *walk(LsCommand *ls, TreeCursor *cursor, Bytes dir, size_t *found) {
+  bool deep = args_given(ls->ctx->args, OPT_RECURSIVE);
+  TRY(tree_cursor_seek(cursor, dir));
+  for (;;) {
+    TreeEntry entry;
+    bool more;
+    TRY(cancel_check(ls->ctx->cancel));
+    TRY(tree_cursor_next(cursor, &entry, &more));
+    if (!more || !entry_path_within(entry.entry.path, dir)) return NULL;
+    (*found)++;
+    bool itself = entry.entry.path.len == dir.len;
+    if (itself && entry.entry.type == ENTRY_DIR) continue;
+    if (itself || deep || is_child(entry.entry.path, dir)) print_entry(ls, &entry.entry);
+    if (itself || deep || entry.entry.type != ENTRY_DIR) continue;
+    /* '0' is the byte after '/': the first path behind everything below this folder, in component order it is the
+     * folder's name with NUL behind it. */
+    AUTO_BUF Buf behind = {0};
+    buf_add(&behind, entry.entry.path.data, entry.entry.path.len);
+    buf_put_u8(&behind, 1);
+    TRY(tree_cursor_seek(cursor, buf_bytes(&behind)));
+  }
+}
+
+static Error *list_tree(LsCommand *ls, const OpenRepository *r, const Snapshot *snapshot, const char *path) {
+  Index *index;
+  TRY(index_open(r->repo, &index, ls->ctx->cancel));
+  FrameReader *reader = frame_reader_new(r->repo, index, ls->ctx->cancel);
+  TreeCursor *cursor = tree_cursor_new(frame_reader_source(reader), &snapshot->root);
+  size_t found = 0;
+  Bytes dir = tidy_path(path ? path : "");
+  Error *err = walk(ls, cursor, dir, &found);
+  tree_cursor_free(cursor);
+  frame_reader_free(reader);
+  index_free(index);
+  if (!err && !found && dir.len) err = err_new(ERR_NOT_FOUND, "the snapshot holds no %s", path);
+  return err;
+}
+
+/* The newest that fits, wherever it is. */
+static Error *list_content(LsCommand *ls, const char *selector, const char *path) {
+  const OpenRepository *chosen = NULL;
+  Snapshot snapshot = {0};
+  Error *first = NULL;
+  for (size_t i = 0; i < ls->repositories.len; i++) {
+    const OpenRepository *r = &ls->repositories.items[i];
+    Snapshot found;
+    if (!r->repo) continue;
+    Error *err = ops_find_snapshot(&ls->w.ops, r->repo, selector, &found);
+    first = err_first(first, err);
+    if (err) continue;
+    if (chosen && found.time_ns <= snapshot.time_ns) {
+      snapshot_free(&found);
+      continue;
+    }
+    snapshot_free(&snapshot);
+    snapshot = found;
+    chosen = r;
+  }
+  if (chosen) {
+    err_free(first);
+    first = list_tree(ls, chosen, &snapshot, path);
+  }
+  snapshot_free(&snapshot);
+  return first;
+}
+
+/* ---- all -----------------------------------------------------------------------------------------------------------
+ */
+
+/* SRC lists snapshots; SRC@WHEN, an id alone or a PATH what a snapshot holds. */
+static Error *run(LsCommand *ls) {
+  const Args *args = ls->ctx->args;
+  const char *text = args_operand(args, 0), *path = args_operand(args, 1);
+  const char *name = args_text(args, OPT_SOURCE_NAME);
+  TRY(repositories_open(&ls->w, NULL, REPOSITORIES_ANY, &ls->repositories));
+  if (!text) return list_snapshots(ls, name);
+  AUTO_FREE char *selector = NULL;
+  AUTO_FREE char *source = NULL;
+  TRY(cli_source_selector(&ls->w, text, &selector));
+  When when, alone;
+  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, NULL));
+  Error *no_moment = when_parse(text, sys_now_ns(ls->ctx->sys), &alone);
+  bool is_id = !no_moment && alone.kind == WHEN_SNAPSHOT;
+  err_free(no_moment);
+  if (!when.said && !path && !is_id) return list_snapshots(ls, selector);
+  return list_content(ls, selector, path);
+}
+
+Error *cmd_ls(CliContext *ctx, const Args *args UNUSED) {
+  LsCommand ls = {.ctx = ctx};
+  TRY(workspace_open(ctx, &ls.w));
+  Error *err = run(&ls);
+  repositories_close(&ls.repositories);
+  workspace_close(&ls.w);
+  return err;
+}

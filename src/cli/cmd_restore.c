@@ -1,0 +1,324 @@
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "cli/args.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/hooks.h"
+#include "cli/prove.h"
+#include "cli/repositories.h"
+#include "cli/sources.h"
+#include "ops/address.h"
+#include "ops/restore.h"
+#include "ops/select.h"
+#include "sys/fs.h"
+
+typedef struct RestoreCommand {
+  CliContext *ctx;
+  Workspace w;
+  Repositories repositories;
+  const OpenRepository *chosen; /* the one that has it; borrowed */
+  Snapshot snapshot;
+  char *target; /* absolute; NULL: into a command */
+  RestoreRequest request;
+} RestoreCommand;
+
+/* ---- which snapshot ------------------------------------------------------------------------------------------------
+ */
+
+/* The newest that fits, wherever it is; of the same one the repository named first. */
+static Error *find_snapshot(RestoreCommand *r, const char *selector) {
+  Error *first = NULL;
+  for (size_t i = 0; i < r->repositories.len; i++) {
+    const OpenRepository *candidate = &r->repositories.items[i];
+    if (!candidate->repo) continue;
+    Snapshot found;
+    Error *err = ops_find_snapshot(&r->w.ops, candidate->repo, selector, &found);
+    if (err_is(err, ERR_CANCELLED)) return err_first(err, first);
+    if (err) {
+      first = err_first(first, err);
+      continue;
+    }
+    if (r->chosen && found.time_ns <= r->snapshot.time_ns) {
+      snapshot_free(&found);
+      continue;
+    }
+    snapshot_free(&r->snapshot);
+    r->snapshot = found;
+    r->chosen = candidate;
+  }
+  if (!r->chosen) return first;
+  err_free(first);
+  return NULL;
+}
+
+/* ---- where to ------------------------------------------------------------------------------------------------------
+ */
+
+/* "sqlite:/srv/app.db" → "/srv/app.db"; what stands for several places has none. */
+static Error *live_path(const RestoreCommand *r, char **out) {
+  const Snapshot *s = &r->snapshot;
+  if (strcmp(s->host, r->w.host) != 0)
+    return err_hint(err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host),
+                    "restore to a path: --to");
+  SourceAddress address AUTO_ADDRESS = {0};
+  Error *err = source_address_parse(s->address, &address);
+  bool path = !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,");
+  err_free(err);
+  if (!path)
+    return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
+                    "restore to a path: --to");
+  *out = STEAL(address.rest);
+  return NULL;
+}
+
+static bool is_name_of(const char *typed, const char *name) { return typed && name && strcmp(typed, name) == 0; }
+
+static const char *last_part(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash && slash[1] ? slash + 1 : path;
+}
+
+static Error *choose_in_place(RestoreCommand *r) {
+  const char *confirm = args_text(r->ctx->args, OPT_CONFIRM);
+  if (args_given(r->ctx->args, OPT_TO))
+    return err_new(ERR_USAGE, "--to and --in-place exclude each other");
+  TRY(live_path(r, &r->target));
+  r->request.overwrite = is_name_of(confirm, r->snapshot.source) || is_name_of(confirm, r->snapshot.address);
+  if (r->request.overwrite || args_given(r->ctx->args, OPT_PLAN)) return NULL;
+  return err_hint(err_new(ERR_USAGE, "%s would be overwritten: its name was not typed", r->target),
+                  "add --confirm '%s' when this is meant; --plan shows what would be done", r->snapshot.source);
+}
+
+static Error *choose_target(RestoreCommand *r) {
+  const Args *args = r->ctx->args;
+  if (args_given(args, OPT_IN_PLACE)) return choose_in_place(r);
+  const char *to = args_text(args, OPT_TO), *confirm = args_text(args, OPT_CONFIRM);
+  if (!to && r->request.restore_command) return NULL;
+  if (!to)
+    return err_hint(err_new(ERR_USAGE, "where to is missing"),
+                    "--to PATH, or --in-place to overwrite the live source");
+  TRY(fs_absolute(to, &r->target));
+  if (!confirm) return NULL;
+  if (strcmp(confirm, last_part(r->target)) != 0)
+    return err_hint(err_new(ERR_USAGE, "--confirm %s is not the name of what would be overwritten", confirm),
+                    "--confirm '%s'", last_part(r->target));
+  r->request.overwrite = true;
+  return NULL;
+}
+
+/* --only a,b --only c */
+static void read_only_list(RestoreCommand *r) {
+  const StrList *given = args_list(r->ctx->args, OPT_ONLY);
+  for (size_t i = 0; i < given->len; i++) {
+    for (const char *at = given->items[i]; *at;) {
+      size_t len = strcspn(at, ",");
+      AUTO_FREE char *part = mem_strndup(at, len);
+      if (len) strlist_add(&r->request.only, part);
+      at += len + (at[len] == ',');
+    }
+  }
+}
+
+static Error *fill_request(RestoreCommand *r) {
+  const Args *args = r->ctx->args;
+  RestoreRequest *q = &r->request;
+  q->repo = r->chosen->repo;
+  q->snapshot = &r->snapshot;
+  read_only_list(r);
+  q->delta = args_given(args, OPT_DELTA);
+  q->owners = geteuid() == 0 && !args_given(args, OPT_NO_OWNERS);
+  q->restore_command = args_text(args, OPT_RESTORE_COMMAND);
+  bool is_command = strcmp(r->snapshot.engine, "command") == 0;
+  const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
+  if (is_command && !q->restore_command && !args_given(args, OPT_TO) && config) q->restore_command = config->restore_command;
+  if (q->restore_command && !is_command)
+    return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->snapshot.source, r->snapshot.engine);
+  q->check = prove_level(r->ctx, config_check_after_restore(r->w.config), &q->level);
+  if (q->only.len) q->check = false; /* the record is of the whole; every byte was compared with its id all the same */
+  TRY(choose_target(r));
+  q->target = r->target ? r->target : "";
+  return NULL;
+}
+
+/* ---- reporting -----------------------------------------------------------------------------------------------------
+ */
+
+static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const RestoreResult *result,
+                            const Error *err) {
+  json_t *doc = output_document("summary");
+  json_object_set_new(doc, "job", json_string(job->id));
+  json_object_set_new(doc, "source", output_json_name(bytes_str(r->snapshot.source)));
+  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->chosen->place.name)));
+  json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
+  json_object_set_new(doc, "result", json_string(err ? "failed" : result->partial ? "partial" : "ok"));
+  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_object_set_new(doc, "files", json_count(result->stats.files));
+  json_object_set_new(doc, "bytes", json_count(result->stats.bytes));
+  json_object_set_new(doc, "fetched_bytes", json_count(result->stats.fetched_bytes));
+  json_object_set_new(doc, "kept_bytes", json_count(result->stats.kept_bytes));
+  json_object_set_new(doc, "damaged_files", json_count(result->stats.damaged_files));
+  json_object_set_new(doc, "duration_seconds", json_seconds(result->duration_ns));
+  json_object_set_new(doc, "check_level",
+                      result->checked ? json_string(check_level_name(r->request.level)) : json_null());
+  json_object_set_new(doc, "checks_passed", json_count(check_report_passed(&result->report)));
+  json_object_set_new(doc, "checks_total", json_count(result->report.len));
+  return doc;
+}
+
+static void print_text(const RestoreCommand *r, const RestoreResult *result) {
+  Output *out = r->ctx->output;
+  char id[SHORT_ID_LEN], when[36], a[16], b[16], c[16];
+  const RestoreStats *t = &result->stats;
+  AUTO_FREE char *source = str_printable(bytes_str(r->snapshot.source));
+  AUTO_FREE char *target = str_printable(bytes_str(r->target ? r->target : r->request.restore_command));
+  output_text(out, "%s: snapshot %s of %s\n", source, short_id(&r->snapshot.id, id),
+              time_format_local(r->snapshot.time_ns, when));
+  output_text(out, "  target    %s\n", target);
+  output_text(out, "  restored  %s in %llu file%s, %s fetched, in %s", str_size(t->bytes, a), (unsigned long long)t->files,
+              t->files == 1 ? "" : "s", str_size(t->fetched_bytes, b), str_duration(result->duration_ns, c));
+  if (result->duration_ns && t->bytes) {
+    double rate = (double)t->bytes * (double)NS_PER_SECOND / (double)result->duration_ns;
+    output_text(out, ", %s/s", str_size((uint64_t)rate, a));
+  }
+  output_text(out, "\n");
+  if (t->kept_bytes) output_text(out, "  kept      %s were right already\n", str_size(t->kept_bytes, a));
+  if (r->snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
+  if (result->checked)
+    output_text(out, "  checks    %zu/%zu passed (%s)\n", check_report_passed(&result->report), result->report.len,
+                check_level_name(r->request.level));
+}
+
+static void report(const RestoreCommand *r, const JobStart *job, const RestoreResult *result, const Error *err,
+                   JobOutcome *outcome) {
+  json_t *doc = summary_json(r, job, result, err);
+  AUTO_FREE char *line = json_dumps(doc, JSON_COMPACT);
+  bool told = !err || result->checked; /* a copy that fails its checks is there all the same */
+  if (output_json_mode(r->ctx->output))
+    output_json(r->ctx->output, json_incref(doc));
+  else if (told && output_verbosity(r->ctx->output) > VERBOSITY_QUIET)
+    print_text(r, result);
+  json_decref(doc);
+  *outcome = (JobOutcome){.result = result->partial ? JOB_PARTIAL : JOB_RUNNING,
+                          .repository_id = &r->chosen->repo->keys->repo,
+                          .snapshot = &r->snapshot.id,
+                          .read_bytes = result->stats.fetched_bytes,
+                          .files = result->stats.files,
+                          .summary_json = line};
+  workspace_job_end((Workspace *)(uintptr_t)&r->w, job, outcome, err);
+}
+
+/* ---- doing it ------------------------------------------------------------------------------------------------------
+ */
+
+static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
+  const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
+  const ConfigHooks *hooks = config ? config->hooks : NULL;
+  if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
+  TRY(context_progress_start(r->ctx));
+  Error *err = ops_restore(&r->w.ops, &r->request, result);
+  context_progress_stop(r->ctx);
+  if (err || !hooks) return err;
+  return hook_run(&r->w, "after_restore", hooks->after_restore);
+}
+
+static Error *restore(RestoreCommand *r) {
+  JobStart job;
+  JobOutcome outcome;
+  workspace_job_begin(&r->w, "restore", r->snapshot.source, r->chosen->place.name, &job);
+  RestoreResult result = {0};
+  Error *err = hooked_restore(r, &result);
+  if (result.checked) {
+    prove_record(&r->w, r->chosen->repo, &r->snapshot, r->request.level, &result.report);
+    prove_say_failed(r->ctx, &result.report);
+  }
+  report(r, &job, &result, err, &outcome);
+  uint64_t partial = result.partial;
+  restore_result_free(&result);
+  if (err || !partial) return err;
+  return err_new(ERR_PARTIAL, "the restore is done, but %llu things are not as they were: see the warnings above",
+                 (unsigned long long)partial);
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------
+ */
+
+static void plan_json(const RestoreCommand *r, const RestorePreview *p) {
+  json_t *doc = output_document("plan");
+  json_object_set_new(doc, "source", output_json_name(bytes_str(r->snapshot.source)));
+  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->chosen->place.name)));
+  json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
+  json_object_set_new(doc, "time", json_time(r->snapshot.time_ns));
+  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_object_set_new(doc, "target_exists", json_boolean(p->target_exists));
+  json_object_set_new(doc, "would_overwrite", json_boolean(p->would_overwrite));
+  json_object_set_new(doc, "files", json_count(p->estimate.files));
+  json_object_set_new(doc, "bytes", json_count(p->estimate.bytes));
+  json_object_set_new(doc, "fetch_bytes", json_count(p->estimate.fetch_bytes));
+  json_object_set_new(doc, "packs", json_count(p->estimate.packs));
+  json_object_set_new(doc, "requests", json_count(p->estimate.requests));
+  json_object_set_new(doc, "missing_frames", json_count(p->estimate.missing_frames));
+  json_object_set_new(doc, "free_bytes", p->free_bytes ? json_count(p->free_bytes) : json_null());
+  output_json(r->ctx->output, doc);
+}
+
+static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
+  Output *out = r->ctx->output;
+  char id[SHORT_ID_LEN], when[36], a[16], b[16];
+  const RestoreEstimate *e = &p->estimate;
+  AUTO_FREE char *source = str_printable(bytes_str(r->snapshot.source));
+  AUTO_FREE char *target = str_printable(bytes_str(r->target ? r->target : r->request.restore_command));
+  AUTO_FREE char *from = str_printable(bytes_str(r->chosen->place.name));
+  output_text(out, "%s: snapshot %s of %s would be restored from %s\n", source, short_id(&r->snapshot.id, id),
+              time_format_local(r->snapshot.time_ns, when), from);
+  output_text(out, "  target    %s%s\n", target,
+              p->would_overwrite ? " (exists, would be OVERWRITTEN)"
+              : p->target_exists ? " (exists)"
+                                 : "");
+  output_text(out, "  content   %s in %llu file%s\n", str_size(e->bytes, a), (unsigned long long)e->files,
+              e->files == 1 ? "" : "s");
+  output_text(out, "  to fetch  %s of %llu pack%s in %llu request%s\n", str_size(e->fetch_bytes, a),
+              (unsigned long long)e->packs, e->packs == 1 ? "" : "s", (unsigned long long)e->requests,
+              e->requests == 1 ? "" : "s");
+  if (p->free_bytes)
+    output_text(out, "  free      %s%s\n", str_size(p->free_bytes, b),
+                p->free_bytes < e->bytes ? ": NOT ENOUGH" : "");
+  if (e->missing_frames)
+    output_text(out, "  missing   %llu pieces are in no pack that is there: `holdfast verify`\n",
+                (unsigned long long)e->missing_frames);
+}
+
+static Error *plan(RestoreCommand *r) {
+  RestorePreview preview;
+  TRY(ops_restore_plan(&r->w.ops, &r->request, &preview));
+  if (output_json_mode(r->ctx->output))
+    plan_json(r, &preview);
+  else
+    plan_text(r, &preview);
+  return NULL;
+}
+
+/* ---- all -----------------------------------------------------------------------------------------------------------
+ */
+
+static Error *run(RestoreCommand *r) {
+  AUTO_FREE char *selector = NULL;
+  TRY(cli_source_selector(&r->w, args_operand(r->ctx->args, 0), &selector));
+  TRY(repositories_open(&r->w, NULL, REPOSITORIES_ANY, &r->repositories));
+  TRY(find_snapshot(r, selector));
+  TRY(fill_request(r));
+  return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
+}
+
+Error *cmd_restore(CliContext *ctx, const Args *args UNUSED) {
+  RestoreCommand r = {.ctx = ctx};
+  TRY(workspace_open(ctx, &r.w));
+  Error *err = run(&r);
+  strlist_free(&r.request.only);
+  free(r.target);
+  snapshot_free(&r.snapshot);
+  repositories_close(&r.repositories);
+  workspace_close(&r.w);
+  return err;
+}
