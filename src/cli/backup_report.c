@@ -50,7 +50,7 @@ static json_t *report_json(const BackupReport *r) {
 
 char *backup_report_line(const BackupReport *report) {
   json_t *doc = report_json(report);
-  char *text = json_dumps(doc, JSON_COMPACT);
+  char *text = json_text(doc);
   json_decref(doc);
   return text;
 }

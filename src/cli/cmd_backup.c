@@ -86,7 +86,7 @@ static Error *open_repositories(SourceRun *run) {
   const ConfigSource *config = run->source.config;
   StrList names = {0};
   if (config) names = (StrList){.items = config->repositories, .len = config->repositories_count};
-  TRY(repositories_open(&run->b->w, &names, REPOSITORIES_ANY, &run->repositories));
+  TRY(repositories_open(&run->b->w, &names, REPOSITORIES_EACH, &run->repositories));
   size_t len = run->repositories.len;
   run->open = NEW_ARRAY(OpenRepository *, len);
   run->repos = NEW_ARRAY(Repo *, len);
@@ -100,10 +100,13 @@ static Error *open_repositories(SourceRun *run) {
   return NULL;
 }
 
+/* With several sources each failure is said when it happens, else once at the end. */
 static void note_failure(BackupCommand *b, Error *take, const char *name) {
   take = err_wrap(take, "backup of %s", name);
-  if (args_operand_count(b->ctx->args) > 1 || b->first) output_error(b->ctx->output, take, exit_code_of(take, b->ctx->cancel));
-  b->first = err_first(b->first, take);
+  bool cancelled = err_is(take, ERR_CANCELLED);
+  if ((args_operand_count(b->ctx->args) > 1 || b->first) && !cancelled)
+    output_error(b->ctx->output, take, exit_code_of(take, b->ctx->cancel));
+  b->first = cancelled ? err_first(take, b->first) : err_first(b->first, take);
 }
 
 /* One repository's result: what is printed, recorded and proven. */
@@ -118,7 +121,7 @@ static Error *finish_target(SourceRun *run, size_t i, BackupTarget *target, cons
                          .partial = result->partial,
                          .warnings = result->warnings};
   CheckLevel level;
-  if (!err && check_after(b, &level)) {
+  if (!err && !target->snapshot.damaged && check_after(b, &level)) {
     err = prove_snapshot(w, run->repos[i], &target->snapshot, level, &report.proof);
     report.proven = !err || err_code(err) == ERR_CHECK_FAILED;
   }
@@ -140,17 +143,33 @@ static Error *finish_target(SourceRun *run, size_t i, BackupTarget *target, cons
   return err;
 }
 
+static void fail_job(BackupCommand *b, const JobStart *job, const char *source, const OpenRepository *r,
+                     const Error *err) {
+  BackupReport report = {.job = job->id, .source = source, .repository = r->place.name, .failed = err};
+  backup_report_print(b->ctx->output, &report);
+  JobOutcome outcome = {.repository_id = r->repo ? &r->repo->keys->repo : NULL};
+  workspace_job_end(&b->w, job, &outcome, err);
+}
+
 static Error *fail_jobs(SourceRun *run, Error *take) {
-  for (size_t i = 0; i < run->len; i++) {
-    BackupReport report = {.job = run->jobs[i].id,
-                           .source = run->source.name,
-                           .repository = run->open[i]->place.name,
-                           .failed = take};
-    backup_report_print(run->b->ctx->output, &report);
-    JobOutcome outcome = {.repository_id = &run->repos[i]->keys->repo};
-    workspace_job_end(&run->b->w, &run->jobs[i], &outcome, take);
-  }
+  for (size_t i = 0; i < run->len; i++) fail_job(run->b, &run->jobs[i], run->source.name, run->open[i], take);
   return take;
+}
+
+/* A repository that did not open got no snapshot: `status` and whoever reads the summaries shall know. */
+static void fail_unopened(SourceRun *run) {
+  BackupCommand *b = run->b;
+  bool recorded = !args_given(b->ctx->args, OPT_PLAN);
+  for (size_t i = 0; i < run->repositories.len; i++) {
+    OpenRepository *r = &run->repositories.items[i];
+    if (!r->err) continue;
+    if (recorded) {
+      JobStart job;
+      workspace_job_begin(&b->w, "backup", run->source.name, r->place.name, &job);
+      fail_job(b, &job, run->source.name, r, r->err);
+    }
+    note_failure(b, STEAL(r->err), run->source.name);
+  }
 }
 
 static Error *back_up(SourceRun *run, const BackupRequest *request) {
@@ -193,6 +212,7 @@ static Error *run_source(SourceRun *run, const char *text) {
   BackupCommand *b = run->b;
   TRY(cli_source_resolve(&b->w, text, &run->source));
   TRY(open_repositories(run));
+  if (run->len == 0) return NULL; /* each says why */
   BackupRequest request = {.spec = &run->source.spec,
                            .name = run->source.name,
                            .address = run->source.address,
@@ -213,11 +233,7 @@ static void backup_source(BackupCommand *b, const char *text) {
   SourceRun run = {.b = b};
   Error *err = run_source(&run, text);
   if (err) note_failure(b, err, run.source.name ? run.source.name : text);
-  /* A repository that did not open got no snapshot: the others have theirs. */
-  for (size_t i = 0; i < run.repositories.len && !err; i++) {
-    OpenRepository *r = &run.repositories.items[i];
-    if (r->err) note_failure(b, STEAL(r->err), run.source.name);
-  }
+  fail_unopened(&run);
   run_free(&run);
 }
 

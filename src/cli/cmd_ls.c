@@ -75,9 +75,9 @@ static Table *snapshot_table(bool several) {
   static const struct {
     const char *heading;
     Align align;
-  } columns[] = {{"ID", ALIGN_LEFT},    {"TIME", ALIGN_LEFT},  {"SOURCE", ALIGN_LEFT}, {"KIND", ALIGN_LEFT},
-                 {"SIZE", ALIGN_RIGHT}, {"FILES", ALIGN_RIGHT}, {"NEW", ALIGN_RIGHT},  {"STORED", ALIGN_RIGHT},
-                 {"LABELS", ALIGN_LEFT}, {"STATE", ALIGN_LEFT}, {"REPOSITORY", ALIGN_LEFT}};
+  } columns[] = {{"ID", ALIGN_LEFT},     {"TIME", ALIGN_LEFT},   {"SOURCE", ALIGN_LEFT},    {"KIND", ALIGN_LEFT},
+                 {"SIZE", ALIGN_RIGHT},  {"FILES", ALIGN_RIGHT}, {"NEW", ALIGN_RIGHT},      {"STORED", ALIGN_RIGHT},
+                 {"LABELS", ALIGN_LEFT}, {"STATE", ALIGN_LEFT},  {"REPOSITORY", ALIGN_LEFT}};
   Table *table = table_new(NELEMS(columns) - (several ? 0 : 1));
   for (size_t i = 0; i < NELEMS(columns) - (several ? 0 : 1); i++)
     table_column(table, i, columns[i].heading, columns[i].align);
@@ -96,7 +96,10 @@ static void snapshot_row(Table *table, const OpenRepository *r, const Snapshot *
   table_cell(table, str_size(s->stats.new_bytes, size));
   table_cell(table, str_size(s->stats.stored_bytes, size));
   table_cell(table, labels);
-  table_cell(table, s->damaged && s->partial ? "damaged, partial" : s->damaged ? "damaged" : s->partial ? "partial" : "");
+  table_cell(table, s->damaged && s->partial ? "damaged, partial"
+                    : s->damaged             ? "damaged"
+                    : s->partial             ? "partial"
+                                             : "");
   if (several) table_cell(table, r->place.name);
 }
 
@@ -156,8 +159,9 @@ static const char *entry_type_name(EntryType type) {
 }
 
 static char *mode_text(const Entry *e) {
-  static const char letters[] = {[ENTRY_FILE] = '-', [ENTRY_DIR] = 'd',  [ENTRY_SYMLINK] = 'l', [ENTRY_HARDLINK] = 'h',
-                                 [ENTRY_FIFO] = 'p', [ENTRY_SOCKET] = 's', [ENTRY_CHAR] = 'c',    [ENTRY_BLOCK] = 'b'};
+  static const char letters[] = {
+      [ENTRY_FILE] = '-', [ENTRY_DIR] = 'd',    [ENTRY_SYMLINK] = 'l', [ENTRY_HARDLINK] = 'h',
+      [ENTRY_FIFO] = 'p', [ENTRY_SOCKET] = 's', [ENTRY_CHAR] = 'c',    [ENTRY_BLOCK] = 'b'};
   char text[11] = "?rwxrwxrwx";
   text[0] = letters[e->type];
   for (unsigned i = 0; i < 9; i++)
@@ -335,6 +339,7 @@ Error *cmd_ls(CliContext *ctx, const Args *args UNUSED) {
   LsCommand ls = {.ctx = ctx};
   TRY(workspace_open(ctx, &ls.w));
   Error *err = run(&ls);
+  err = err_first(err, repositories_failure(&ls.repositories));
   repositories_close(&ls.repositories);
   workspace_close(&ls.w);
   return err;

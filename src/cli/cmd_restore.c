@@ -10,6 +10,7 @@
 #include "cli/repositories.h"
 #include "cli/sources.h"
 #include "ops/address.h"
+#include "ops/backup.h"
 #include "ops/restore.h"
 #include "ops/select.h"
 #include "sys/fs.h"
@@ -82,11 +83,11 @@ static const char *last_part(const char *path) {
 
 static Error *choose_in_place(RestoreCommand *r) {
   const char *confirm = args_text(r->ctx->args, OPT_CONFIRM);
-  if (args_given(r->ctx->args, OPT_TO))
-    return err_new(ERR_USAGE, "--to and --in-place exclude each other");
+  if (args_given(r->ctx->args, OPT_TO)) return err_new(ERR_USAGE, "--to and --in-place exclude each other");
   TRY(live_path(r, &r->target));
-  r->request.overwrite = is_name_of(confirm, r->snapshot.source) || is_name_of(confirm, r->snapshot.address);
-  if (r->request.overwrite || args_given(r->ctx->args, OPT_PLAN)) return NULL;
+  bool named = is_name_of(confirm, r->snapshot.source) || is_name_of(confirm, r->snapshot.address);
+  r->request.overwrite = named || args_given(r->ctx->args, OPT_PLAN);
+  if (r->request.overwrite) return NULL;
   return err_hint(err_new(ERR_USAGE, "%s would be overwritten: its name was not typed", r->target),
                   "add --confirm '%s' when this is meant; --plan shows what would be done", r->snapshot.source);
 }
@@ -97,8 +98,7 @@ static Error *choose_target(RestoreCommand *r) {
   const char *to = args_text(args, OPT_TO), *confirm = args_text(args, OPT_CONFIRM);
   if (!to && r->request.restore_command) return NULL;
   if (!to)
-    return err_hint(err_new(ERR_USAGE, "where to is missing"),
-                    "--to PATH, or --in-place to overwrite the live source");
+    return err_hint(err_new(ERR_USAGE, "where to is missing"), "--to PATH, or --in-place to overwrite the live source");
   TRY(fs_absolute(to, &r->target));
   if (!confirm) return NULL;
   if (strcmp(confirm, last_part(r->target)) != 0)
@@ -132,7 +132,8 @@ static Error *fill_request(RestoreCommand *r) {
   q->restore_command = args_text(args, OPT_RESTORE_COMMAND);
   bool is_command = strcmp(r->snapshot.engine, "command") == 0;
   const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
-  if (is_command && !q->restore_command && !args_given(args, OPT_TO) && config) q->restore_command = config->restore_command;
+  if (is_command && !q->restore_command && !args_given(args, OPT_TO) && config)
+    q->restore_command = config->restore_command;
   if (q->restore_command && !is_command)
     return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->snapshot.source, r->snapshot.engine);
   q->check = prove_level(r->ctx, config_check_after_restore(r->w.config), &q->level);
@@ -176,8 +177,9 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   output_text(out, "%s: snapshot %s of %s\n", source, short_id(&r->snapshot.id, id),
               time_format_local(r->snapshot.time_ns, when));
   output_text(out, "  target    %s\n", target);
-  output_text(out, "  restored  %s in %llu file%s, %s fetched, in %s", str_size(t->bytes, a), (unsigned long long)t->files,
-              t->files == 1 ? "" : "s", str_size(t->fetched_bytes, b), str_duration(result->duration_ns, c));
+  output_text(out, "  restored  %s in %llu file%s, %s fetched, in %s", str_size(t->bytes, a),
+              (unsigned long long)t->files, t->files == 1 ? "" : "s", str_size(t->fetched_bytes, b),
+              str_duration(result->duration_ns, c));
   if (result->duration_ns && t->bytes) {
     double rate = (double)t->bytes * (double)NS_PER_SECOND / (double)result->duration_ns;
     output_text(out, ", %s/s", str_size((uint64_t)rate, a));
@@ -185,6 +187,7 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   output_text(out, "\n");
   if (t->kept_bytes) output_text(out, "  kept      %s were right already\n", str_size(t->kept_bytes, a));
   if (r->snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
+  if (r->request.only.len) output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
   if (result->checked)
     output_text(out, "  checks    %zu/%zu passed (%s)\n", check_report_passed(&result->report), result->report.len,
                 check_level_name(r->request.level));
@@ -193,7 +196,7 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
 static void report(const RestoreCommand *r, const JobStart *job, const RestoreResult *result, const Error *err,
                    JobOutcome *outcome) {
   json_t *doc = summary_json(r, job, result, err);
-  AUTO_FREE char *line = json_dumps(doc, JSON_COMPACT);
+  AUTO_FREE char *line = json_text(doc);
   bool told = !err || result->checked; /* a copy that fails its checks is there all the same */
   if (output_json_mode(r->ctx->output))
     output_json(r->ctx->output, json_incref(doc));
@@ -212,6 +215,22 @@ static void report(const RestoreCommand *r, const JobStart *job, const RestoreRe
 /* ---- doing it ------------------------------------------------------------------------------------------------------
  */
 
+/* What was restored over the live source is another file, but no other source: its next backup shall not be refused. */
+static void adopt(RestoreCommand *r) {
+  SourceSpec spec = {.type = r->snapshot.engine, .scratch_dir = r->w.ops.scratch_dir};
+  strlist_add(&spec.paths, r->target);
+  for (size_t i = 0; i < r->repositories.len; i++) {
+    const OpenRepository *known = &r->repositories.items[i];
+    if (!known->repo || known->repo->read_only) continue;
+    Error *err = ops_source_adopt(&r->w.ops, known->repo, &spec, r->snapshot.source);
+    if (err && err_code(err) != ERR_NOT_FOUND)
+      output_warning(r->ctx->output, "%s: the restored source was not adopted: %s (`holdfast source adopt`)",
+                     known->place.name, err_text(err));
+    err_free(err);
+  }
+  strlist_free(&spec.paths);
+}
+
 static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
@@ -219,6 +238,7 @@ static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
   TRY(context_progress_start(r->ctx));
   Error *err = ops_restore(&r->w.ops, &r->request, result);
   context_progress_stop(r->ctx);
+  if (!err && args_given(r->ctx->args, OPT_IN_PLACE)) adopt(r);
   if (err || !hooks) return err;
   return hook_run(&r->w, "after_restore", hooks->after_restore);
 }
@@ -282,8 +302,7 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
               (unsigned long long)e->packs, e->packs == 1 ? "" : "s", (unsigned long long)e->requests,
               e->requests == 1 ? "" : "s");
   if (p->free_bytes)
-    output_text(out, "  free      %s%s\n", str_size(p->free_bytes, b),
-                p->free_bytes < e->bytes ? ": NOT ENOUGH" : "");
+    output_text(out, "  free      %s%s\n", str_size(p->free_bytes, b), p->free_bytes < e->bytes ? ": NOT ENOUGH" : "");
   if (e->missing_frames)
     output_text(out, "  missing   %llu pieces are in no pack that is there: `holdfast verify`\n",
                 (unsigned long long)e->missing_frames);
@@ -306,6 +325,7 @@ static Error *run(RestoreCommand *r) {
   AUTO_FREE char *selector = NULL;
   TRY(cli_source_selector(&r->w, args_operand(r->ctx->args, 0), &selector));
   TRY(repositories_open(&r->w, NULL, REPOSITORIES_ANY, &r->repositories));
+  repositories_warn(&r->w, &r->repositories);
   TRY(find_snapshot(r, selector));
   TRY(fill_request(r));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);

@@ -47,8 +47,8 @@ static void pack_verified(void *ctx, const Uuid *pack, uint64_t size, unsigned l
 static uint64_t last_verified(void *ctx, const Uuid *pack, unsigned level) {
   VerifyCommand *v = (VerifyCommand *)ctx;
   uint64_t when = 0;
-  workspace_catalog_result(
-      &v->w, catalog_last_verified(v->w.catalog, &v->current->repo->keys->repo, pack, level, &when));
+  workspace_catalog_result(&v->w,
+                           catalog_last_verified(v->w.catalog, &v->current->repo->keys->repo, pack, level, &when));
   return when;
 }
 
@@ -134,7 +134,8 @@ static void print_text(const VerifyCommand *v, const VerifyOptions *o, const Ver
                 str_size(s->bytes, size));
   output_text(out, " in %s\n", str_duration(duration_ns, took));
   if (s->packs_skipped)
-    output_text(out, "  not due   %llu pack%s\n", (unsigned long long)s->packs_skipped, s->packs_skipped == 1 ? "" : "s");
+    output_text(out, "  not due   %llu pack%s\n", (unsigned long long)s->packs_skipped,
+                s->packs_skipped == 1 ? "" : "s");
   if (s->damaged) output_text(out, "  damaged   %llu\n", (unsigned long long)s->damaged);
 }
 
@@ -161,7 +162,7 @@ static Error *verify_repository(VerifyCommand *v, const Uuid *snapshot) {
   uint64_t duration = sys_mono_ns(v->ctx->sys) - start;
   workspace_catalog_result(&v->w, catalog_flush(v->w.catalog));
   json_t *doc = summary_json(v, &job, &options, &stats, duration, err);
-  AUTO_FREE char *line = json_dumps(doc, JSON_COMPACT);
+  AUTO_FREE char *line = json_text(doc);
   if (output_json_mode(v->ctx->output))
     output_json(v->ctx->output, json_incref(doc));
   else if (!err && output_verbosity(v->ctx->output) > VERBOSITY_QUIET)

@@ -91,10 +91,14 @@ static const CommandSpec commands[] = {
     {.name = "verify",
      .summary = "check that the repository holds what it should",
      .details =
-         "Without options: level 1. With --coverage, what was read least recently comes first, so that a daily run "
-         "reads every byte once within the time given.",
+         "Without options: level 1. With SNAPSHOT only that one's metadata is checked (level 1). Everything damaged is "
+         "named, and the exit code is 13.\n\nWith --coverage, packs are read whole (level 3), those verified longest "
+         "ago first: every run reads its share, a day's or what has become due since the last one, so that with a "
+         "daily run every byte is read once within the time given. What was verified is recorded in the state "
+         "directory.",
      .examples = "# read, decrypt and compare everything\nholdfast verify --level 3 --repo /backup",
      .run = cmd_verify,
+     .operands = {{"SNAPSHOT", 0, 1, SNAPSHOT_HELP, NULL}},
      .options = {OPT_LEVEL, OPT_COVERAGE},
      .exits = {10, 12, 13}},
     {.name = "export",

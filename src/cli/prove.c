@@ -51,16 +51,16 @@ static Error *check_room(const char *path, uint64_t need) {
   TRY(fs_free_space(path, &room));
   if (room >= need) return NULL;
   char a[16], b[16];
-  return err_hint(err_new(ERR_NO_SPACE, "%s: %s are free, the copy takes %s", path, str_size(room, a), str_size(need, b)),
-                  "name a roomier place with --state-dir, or check the repository with `holdfast verify --level 3`");
+  return err_hint(
+      err_new(ERR_NO_SPACE, "%s: %s are free, the copy takes %s", path, str_size(room, a), str_size(need, b)),
+      "name a roomier place with --state-dir, or check the repository with `holdfast verify --level 3`");
 }
 
 static Error *restore_copy(Workspace *w, Repo *repo, const Snapshot *snapshot, const char *dir, Proof *out) {
   TRY(check_room(w->scratch, snapshot->root.bytes));
   TRY(fs_make_dirs(dir, 0700));
   AUTO_FREE char *target = fs_join(dir, "copy");
-  RestoreRequest request = {
-      .repo = repo, .snapshot = snapshot, .target = target, .check = true, .level = out->level};
+  RestoreRequest request = {.repo = repo, .snapshot = snapshot, .target = target, .check = true, .level = out->level};
   RestoreResult result = {0};
   progress_phase(&w->ctx->progress, "restoring a copy", true);
   Error *err = ops_restore(&w->ops, &request, &result);

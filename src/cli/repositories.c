@@ -145,8 +145,7 @@ static Error *open_one(Workspace *w, const RepositoryPlace *place, Repo **out) {
   AUTO_SECRETS CliSecrets secrets = {0};
   bool there;
   Error *err = is_there(w, store, &there);
-  if (!err && there)
-    err = err_wrap(secrets_collect(w->ctx, place->config, false, &secrets), "opening %s", place->name);
+  if (!err && there) err = err_wrap(secrets_collect(w->ctx, place->config, false, &secrets), "opening %s", place->name);
   if (err) {
     store_free(store);
     return err;
@@ -157,25 +156,27 @@ static Error *open_one(Workspace *w, const RepositoryPlace *place, Repo **out) {
 }
 
 static Error *open_all(Workspace *w, RepositoriesNeed need, Repositories *io) {
-  bool strict = need == REPOSITORIES_ALL || args_given(w->ctx->args, OPT_REPO);
   size_t opened = 0;
-  Error *first = NULL;
   for (size_t i = 0; i < io->len; i++) {
     OpenRepository *r = &io->items[i];
     Error *err = open_one(w, &r->place, &r->repo);
-    if (!err) {
-      opened++;
-      continue;
-    }
-    if (strict || err_code(err) == ERR_CANCELLED) return err_first(err, first);
-    if (!first) first = err_copy(err);
+    if (err && (need == REPOSITORIES_ALL || err_code(err) == ERR_CANCELLED)) return err;
     r->err = err;
+    if (!err) opened++;
   }
-  if (opened == 0) return first;
-  for (size_t i = 0; i < io->len; i++)
-    if (io->items[i].err)
-      output_warning(w->ctx->output, "repository %s: %s", io->items[i].place.name, err_text(io->items[i].err));
-  err_free(first);
+  return opened || need == REPOSITORIES_EACH ? NULL : repositories_failure(io);
+}
+
+void repositories_warn(Workspace *w, const Repositories *repositories) {
+  for (size_t i = 0; i < repositories->len; i++) {
+    const OpenRepository *r = &repositories->items[i];
+    if (r->err) output_warning(w->ctx->output, "repository %s is left out: %s", r->place.name, err_text(r->err));
+  }
+}
+
+Error *repositories_failure(Repositories *repositories) {
+  for (size_t i = 0; i < repositories->len; i++)
+    if (repositories->items[i].err) return STEAL(repositories->items[i].err);
   return NULL;
 }
 

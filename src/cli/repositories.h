@@ -11,8 +11,8 @@
 #include "repo/repo.h"
 
 typedef struct RepositoryPlace {
-  char *name; /* as configured; else the path */
-  char *path; /* absolute */
+  char *name;                     /* as configured; else the path */
+  char *path;                     /* absolute */
   const ConfigRepository *config; /* NULL: not configured */
 } RepositoryPlace;
 
@@ -46,15 +46,19 @@ typedef struct Repositories {
 } Repositories;
 
 typedef enum RepositoriesNeed {
-  REPOSITORIES_ALL, /* the first that does not open is the error */
-  REPOSITORIES_ANY, /* one is enough; the others keep their error in `err`, and a warning was given */
+  REPOSITORIES_ALL,  /* the first that does not open is the error */
+  REPOSITORIES_ANY,  /* one is enough; the others keep their error in `err` */
+  REPOSITORIES_EACH, /* every one keeps its own */
 } RepositoriesNeed;
 
-/* `names` as for repository_places. What --repo names must open in any case. */
+/* `names` as for repository_places. */
 Error *repositories_open(Workspace *w, const StrList *names, RepositoriesNeed need, Repositories *out) NODISCARD;
 /* Exactly one, for commands that work on one. ERR_USAGE when several are named. */
 Error *repositories_open_one(Workspace *w, Repositories *out, Repo **out_repo) NODISCARD;
 void repositories_close(Repositories *repositories);
+/* What did not open: a warning each; or the first error, moved out, for those who go on and report it at the end. */
+void repositories_warn(Workspace *w, const Repositories *repositories);
+Error *repositories_failure(Repositories *repositories) NODISCARD;
 
 /* The store of a place, with rate limits and retries around it. */
 Error *repository_store(Workspace *w, const RepositoryPlace *place, bool create, Store **out) NODISCARD;

@@ -25,8 +25,9 @@ static Error *not_configured(const Workspace *w, const char *name) {
     suggest(&near, bytes_str(name), config_source_at(w->config, i)->name);
   Error *err = err_new(ERR_USAGE, "no source named %s is configured", name);
   if (near.best) return err_hint(err, "did you mean %s?", near.best);
-  return err_hint(err, "give its address (sqlite:/path, files:/path, command:'…'), or remember it under that name: "
-                       "`holdfast source add %s ADDRESS`",
+  return err_hint(err,
+                  "give its address (sqlite:/path, files:/path, command:'…'), or remember it under that name: "
+                  "`holdfast source add %s ADDRESS`",
                   name);
 }
 

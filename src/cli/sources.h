@@ -16,7 +16,8 @@ typedef struct CliSource {
 Error *cli_source_resolve(Workspace *w, const char *text, CliSource *out) NODISCARD;
 void cli_source_free(CliSource *source);
 
-/* SRC or SRC@WHEN as the repository knows it: relative paths made absolute, --source-name put in place of SRC. Owned. */
+/* SRC or SRC@WHEN as the repository knows it: relative paths made absolute, --source-name put in place of SRC. Owned.
+ */
 Error *cli_source_selector(Workspace *w, const char *text, char **out) NODISCARD;
 
 #endif

@@ -144,7 +144,8 @@ static void fill_ops(Workspace *w) {
 static Error *open_parts(Workspace *w) {
   TRY(context_config(w->ctx, &w->config));
   TRY(context_settings(w->ctx, &w->settings));
-  if (gethostname(w->host, sizeof w->host - 1) != 0 || w->host[0] == '\0') snprintf(w->host, sizeof w->host, "localhost");
+  if (gethostname(w->host, sizeof w->host - 1) != 0 || w->host[0] == '\0')
+    snprintf(w->host, sizeof w->host, "localhost");
   TRY(open_state(w));
   TRY(make_scratch(w));
   open_catalog(w);
@@ -220,6 +221,12 @@ char *short_id(const Uuid *id, char out[SHORT_ID_LEN]) {
 json_t *json_count(uint64_t n) { return json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n); }
 
 json_t *json_seconds(uint64_t ns) { return json_real((double)(ns / 1000000) / 1000.0); }
+
+char *json_text(const json_t *doc) {
+  char *text = json_dumps(doc, JSON_COMPACT | JSON_REAL_PRECISION(15));
+  CHECK(text);
+  return text;
+}
 
 json_t *json_text_or_null(const char *text) { return text ? output_json_name(bytes_str(text)) : json_null(); }
 

@@ -47,6 +47,7 @@ enum { SHORT_ID_LEN = 9 };
 char *short_id(const Uuid *id, char out[SHORT_ID_LEN]); /* the first 8 digits; returns out */
 json_t *json_count(uint64_t n);                         /* beyond what JSON's numbers hold: the largest */
 json_t *json_seconds(uint64_t ns);                      /* with milliseconds */
+char *json_text(const json_t *doc);                     /* one line; owned */
 json_t *json_text_or_null(const char *text);
 json_t *json_uuid(const Uuid *id);
 json_t *json_time(uint64_t ns); /* RFC 3339, UTC */

@@ -178,10 +178,16 @@ static void target_free(Target *t, const char *outcome) {
  * ---------------------------------------------------------------------------------------------------------------------
  */
 
+/* A source that is not there, or may not be read, is unreachable. */
+static Error *unreachable(Error *take) {
+  bool away = err_is(take, ERR_NOT_FOUND) || err_is(take, ERR_DENIED);
+  return away ? err_recode(take, ERR_UNREACHABLE) : take;
+}
+
 static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
                         Target *targets, ServerInfo *info) {
   progress_phase(ops->progress, "opening the source", false);
-  TRY(engine->ops->probe(engine, info, ops->cancel));
+  TRY(unreachable(engine->ops->probe(engine, info, ops->cancel)));
   if (ops->progress) progress_add(&ops->progress->total_bytes, info->size_bytes * request->repos_len);
   progress_phase(ops->progress, "reading the index", false);
   size_t begun = 0;
@@ -211,7 +217,8 @@ static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *
   progress_phase(ops->progress, "reading", false);
   Error *err = engine->ops->backup(engine, &plan, sink, facts, ops->cancel);
   for (size_t i = 0, k = 0; i < request->repos_len; i++)
-    if (targets[i].writer) targets[i].failed = err_copy(ops_sink_error(sink, k++));
+    if (targets[i].writer)
+      targets[i].failed = err_wrap(err_copy(ops_sink_error(sink, k++)), "%s", request->repos[i]->store->name);
   ops_sink_free(sink);
   return err;
 }
@@ -225,8 +232,9 @@ static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *t
   result->len = request->repos_len;
   for (size_t i = 0; i < request->repos_len; i++) {
     Error *err = STEAL(targets[i].failed);
-    if (!err) err = target_commit(ops, request, &targets[i], facts, notices, &result->targets[i].snapshot);
-    err = err_wrap(err, "%s", request->repos[i]->store->name);
+    if (!err)
+      err = err_wrap(target_commit(ops, request, &targets[i], facts, notices, &result->targets[i].snapshot), "%s",
+                     request->repos[i]->store->name);
     if (!err) committed++;
     result->targets[i].err = err_copy(err);
     first = err_first(first, err);
@@ -298,7 +306,7 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
   NoticeList notices;
   notice_list_init(&notices, ops);
   *out = (BackupPreview){.targets = NEW_ARRAY(BackupPreviewTarget, request->repos_len)};
-  Error *err = engine->ops->probe(engine, &out->info, ops->cancel);
+  Error *err = unreachable(engine->ops->probe(engine, &out->info, ops->cancel));
   const char *identity = err || !out->info.identity ? "" : out->info.identity;
   for (size_t i = 0; i < request->repos_len && !err; i++)
     err = err_wrap(plan_target(ops, request, request->repos[i], identity, &notices, &out->targets[i]), "%s",

@@ -87,10 +87,27 @@ static Error *source_fetch(Source *source, const FetchOps *ops, void *ctx, Cance
   return err;
 }
 
+/* Counts what passes. */
+typedef struct Stream {
+  OpsSource *source;
+  Error *(*write)(void *ctx, Bytes part);
+  void *ctx;
+} Stream;
+
+static Error *stream_write(void *ctx, Bytes part) {
+  Stream *stream = (Stream *)ctx;
+  TRY(stream->write(stream->ctx, part));
+  stream->source->stats.bytes += part.len;
+  return NULL;
+}
+
 static Error *source_stream(Source *source, Bytes path, Error *(*write)(void *ctx, Bytes part), void *ctx,
                             Cancel *cancel) {
   OpsSource *s = (OpsSource *)source;
-  return restore_stream(s->repo, s->index, &s->snapshot->root, path, write, ctx, s->ops->progress, cancel);
+  Stream stream = {.source = s, .write = write, .ctx = ctx};
+  TRY(restore_stream(s->repo, s->index, &s->snapshot->root, path, stream_write, &stream, s->ops->progress, cancel));
+  s->stats.files++;
+  return NULL;
 }
 
 OpsSource *ops_source_new(const Ops *ops, Repo *repo, Index *index, const Snapshot *snapshot, Notices *notices) {

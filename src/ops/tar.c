@@ -129,7 +129,10 @@ static void set_time(char field[12], int64_t ns, Buf *pax) {
 }
 
 static Error *put_header(TarWriter *tar, TarHeader *header) {
-  memcpy(header->magic, "ustar\0" "00", 8);
+  memcpy(header->magic,
+         "ustar\0"
+         "00",
+         8);
   memset(header->checksum, ' ', sizeof header->checksum);
   unsigned sum = 0;
   const uint8_t *bytes_of = (const uint8_t *)header;

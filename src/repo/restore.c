@@ -28,6 +28,7 @@ typedef struct Restore {
   size_t files_len;
   Plan plan;
   uint8_t *compare; /* FRAME_RAW_MAX, when targets are read */
+  Error *lost;      /* the first part of the tree that cannot be read */
 
   Mutex lock; /* everything below, and pending/failed of files */
   Cond changed;
@@ -92,15 +93,28 @@ static void write_item(Restore *r, const PlanItem *item, const uint8_t *raw) {
   item_done(r, item);
 }
 
+/* One frame of a range. When the range as a whole could not be read, because a sector is bad or the pack was cut
+ * short, the frames that can be read by themselves are not given up with it. */
+static Error *fetch_frame(RestoreWorker *w, const PlanRange *range, const PlanFrame *frame, const Error *unread) {
+  Restore *r = w->restore;
+  const FrameLoc *loc = &frame->loc;
+  uint8_t *sealed = w->sealed + (loc->offset - range->offset);
+  if (unread) {
+    if (range->len == 1) return err_copy(unread);
+    char name[PACK_NAME_LEN];
+    pack_name(&loc->pack, name);
+    TRY(err_wrap(store_get(r->repo->store, name, loc->offset, loc->stored, sealed, r->cancel), "%s", name));
+  }
+  return frame_decode(w->decoder, loc, &frame->id, sealed, w->raw, r->cancel);
+}
+
 /* Items [at, …) that share one frame; returns how many. */
 static uint32_t run_frame(RestoreWorker *w, const PlanRange *range, const PlanItem *items, uint32_t left,
                           const Error *unread) {
   Restore *r = w->restore;
   const PlanFrame *frame = &r->plan.frames[items[0].frame];
   const FrameLoc *loc = &frame->loc;
-  Error *err =
-      unread ? err_copy(unread)
-             : frame_decode(w->decoder, loc, &frame->id, w->sealed + (loc->offset - range->offset), w->raw, r->cancel);
+  Error *err = fetch_frame(w, range, frame, unread);
   uint32_t n = 0;
   for (; n < left; n++) {
     const FrameLoc *other = &r->plan.frames[items[n].frame].loc;
@@ -116,6 +130,12 @@ static uint32_t run_frame(RestoreWorker *w, const PlanRange *range, const PlanIt
   return n;
 }
 
+/* A repository that cannot be reached is not a damaged one. */
+static bool stops_all(const Error *err) {
+  return err_is(err, ERR_CANCELLED) || err_is(err, ERR_UNREACHABLE) || err_is(err, ERR_TEMPORARY) ||
+         err_is(err, ERR_TIMEOUT);
+}
+
 static void run_range(RestoreWorker *w, const PlanRange *range) {
   Restore *r = w->restore;
   const PlanItem *items = &r->plan.items[range->first];
@@ -123,7 +143,7 @@ static void run_range(RestoreWorker *w, const PlanRange *range) {
   char name[PACK_NAME_LEN];
   pack_name(&first->pack, name);
   Error *err = err_wrap(store_get(r->repo->store, name, range->offset, range->size, w->sealed, r->cancel), "%s", name);
-  if (err_is(err, ERR_CANCELLED)) {
+  if (stops_all(err)) {
     fail_all(r, err);
     return;
   }
@@ -344,18 +364,24 @@ static void restore_stop(Restore *r, const Error *failed) {
   cond_free(&r->start);
 }
 
+static Error *walk_entry(void *ctx, const TreeEntry *entry) {
+  Restore *r = (Restore *)ctx;
+  if (entry->entry.type != ENTRY_FILE || !r->ops->select(r->ctx, &entry->entry)) return NULL;
+  TRY(plan_file(r, entry));
+  return r->files_len == PLAN_FILES_MAX ? run_batch(r) : NULL;
+}
+
+/* A part of the tree is lost, and with it the names of files: the rest is restored, then this is the result. */
+static Error *walk_broken(void *ctx, Bytes first_path, Error *take) {
+  Restore *r = (Restore *)ctx;
+  AUTO_FREE char *path = str_printable(first_path);
+  r->lost = err_first(r->lost, err_wrap(take, "what the snapshot has from \"%s\" on", path));
+  return NULL;
+}
+
 static Error *walk_tree(Restore *r, const TreeRoot *root) {
-  TreeCursor *cursor = tree_cursor_new(frame_reader_source(r->reader), root);
-  Error *err = NULL;
-  for (bool found = true; !err;) {
-    TreeEntry entry;
-    err = tree_cursor_next(cursor, &entry, &found);
-    if (err || !found) break;
-    if (entry.entry.type != ENTRY_FILE || !r->ops->select(r->ctx, &entry.entry)) continue;
-    err = plan_file(r, &entry);
-    if (!err && r->files_len == PLAN_FILES_MAX) err = run_batch(r);
-  }
-  tree_cursor_free(cursor);
+  static const TreeWalk walk = {.entry = walk_entry, .broken = walk_broken};
+  Error *err = tree_walk(frame_reader_source(r->reader), root, &walk, r);
   return err ? err : run_batch(r);
 }
 
@@ -367,6 +393,7 @@ Error *restore_fetch(Repo *repo, Index *index, const TreeRoot *root, const Resto
   Error *err = restore_start(&r);
   if (!err) err = walk_tree(&r, root);
   restore_stop(&r, err);
+  err = err_first(err, r.lost);
   if (!err && stats->damaged_files)
     return err_hint(err_new(ERR_CORRUPT, "%llu of %llu files could not be restored: the repository is damaged",
                             (unsigned long long)stats->damaged_files, (unsigned long long)stats->files),

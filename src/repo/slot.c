@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "codec/blake3.h"
 #include "codec/secret.h"
 #include "repo/json.h"
@@ -53,6 +54,18 @@ static void slot_mac(const Slot *slot, const Keys *keys, uint8_t out[32]) {
   blake3_keyed(keys->mac, text.data, text.len, out);
 }
 
+/* Printable, so that it comes back from JSON as it was, and cut between characters. */
+static void slot_set_label(Slot *slot, const char *label) {
+  AUTO_FREE char *text = str_printable(bytes_str(label ? label : ""));
+  size_t len = strlen(text);
+  if (len > SLOT_LABEL_MAX) {
+    len = SLOT_LABEL_MAX;
+    while (len && ((uint8_t)text[len] & 0xc0) == 0x80) len--;
+  }
+  memcpy(slot->label, text, len);
+  slot->label[len] = 0;
+}
+
 Error *slot_create(Sys *sys, const Keys *keys, SlotKind kind, Bytes secret, const char *label, Slot *out) {
   if (secret.len == 0) return err_new(ERR_USAGE, "the %s is empty", kind_names[kind]);
   if (kind == SLOT_KEY_FILE && secret.len < KEY_FILE_MIN)
@@ -61,7 +74,7 @@ Error *slot_create(Sys *sys, const Keys *keys, SlotKind kind, Bytes secret, cons
         "a key file is not stretched: make one with `head -c 32 /dev/urandom > FILE`");
   *out = (Slot){.id = uuid_new(sys), .repo = keys->repo, .kind = kind, .created_ns = sys_now_ns(sys)};
   if (kind == SLOT_PASSPHRASE) out->argon2 = ARGON2_DEFAULT;
-  snprintf(out->label, sizeof out->label, "%s", label ? label : "");
+  slot_set_label(out, label);
   sys_random(sys, out->salt, sizeof out->salt);
   uint8_t secret_key[BOX_SECRET_LEN];
   TRY(slot_keypair(out, secret, out->public_key, secret_key));

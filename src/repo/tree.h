@@ -64,8 +64,9 @@ Error *tree_diff(FrameSource *source, const TreeRoot *before, const TreeRoot *af
 /* Every node frame of the tree, parents first; `skip(ctx, id)` true leaves a subtree out (already seen). For
  * verification and collection. */
 typedef struct TreeWalk {
-  bool (*skip)(void *ctx, const FrameId *node);
-  Error *(*entry)(void *ctx, const TreeEntry *entry);
+  bool (*skip)(void *ctx, const FrameId *node);               /* may be NULL */
+  Error *(*entry)(void *ctx, const TreeEntry *entry);         /* may be NULL */
+  Error *(*broken)(void *ctx, Bytes first_path, Error *take); /* a subtree that cannot be read; NULL: ends the walk */
 } TreeWalk;
 Error *tree_walk(FrameSource *source, const TreeRoot *root, const TreeWalk *walk, void *ctx) NODISCARD;
 

@@ -104,6 +104,15 @@ Error *tree_diff(FrameSource *source, const TreeRoot *before, const TreeRoot *af
 /* ---- every node ---------------------------------------------------------------------------------------------------
  */
 
+/* Behind a node that cannot be read the cursor stands at what follows it. */
+static Error *walk_down(TreeCursor *c, const TreeHead *head, const TreeWalk *walk, void *ctx) {
+  if (!walk->broken) return tree_cursor_descend(c);
+  AUTO_BUF Buf path = {0};
+  buf_add(&path, head->path.data, head->path.len);
+  Error *err = tree_cursor_descend(c);
+  return err_is(err, ERR_CORRUPT) ? walk->broken(ctx, buf_bytes(&path), err) : err;
+}
+
 static Error *walk_run(TreeCursor *c, const TreeWalk *walk, void *ctx) {
   for (;;) {
     TreeHead head;
@@ -115,7 +124,7 @@ static Error *walk_run(TreeCursor *c, const TreeWalk *walk, void *ctx) {
     } else if (walk->skip && walk->skip(ctx, &head.id)) {
       tree_cursor_skip(c);
     } else {
-      TRY(tree_cursor_descend(c));
+      TRY(walk_down(c, &head, walk, ctx));
     }
   }
 }

@@ -168,10 +168,36 @@ static Error *graph_entry(void *ctx, const TreeEntry *entry) {
   return verify_report(g->v, g->snapshot_key, err);
 }
 
+static Error *graph_broken(void *ctx, Bytes first_path, Error *take) {
+  Graph *g = (Graph *)ctx;
+  AUTO_FREE char *path = str_printable(first_path);
+  return verify_report(g->v, g->snapshot_key, err_wrap(take, "what it has from \"%s\" on", path));
+}
+
+static uint64_t damage_so_far(Verify *v) {
+  LOCKED(&v->lock);
+  return v->stats->damaged;
+}
+
 static Error *check_snapshot(Graph *g, const Snapshot *s) {
-  TreeWalk walk = {.skip = graph_seen, .entry = graph_entry};
+  static const TreeWalk walk = {.skip = graph_seen, .entry = graph_entry, .broken = graph_broken};
+  uint64_t before = damage_so_far(g->v);
   g->snapshot_key = s->key;
-  return verify_report(g->v, s->key, tree_walk(g->source, &s->root, &walk, g));
+  TRY(verify_report(g->v, s->key, tree_walk(g->source, &s->root, &walk, g)));
+  if (damage_so_far(g->v) == before) return NULL;
+  /* What this snapshot shares with the next is damaged there as well: it must be looked at again. */
+  map_free(g->seen);
+  g->seen = map_new();
+  return NULL;
+}
+
+/* The record that says whose snapshot it is. */
+static Error *check_series(Verify *v, const Snapshot *s, const StrList *series) {
+  char prefix[64], id[UUID_TEXT_LEN];
+  snprintf(prefix, sizeof prefix, "series/%s/", uuid_text(&s->series, id));
+  for (size_t i = 0; i < series->len; i++)
+    if (str_starts(series->items[i], prefix)) return NULL;
+  return verify_report(v, prefix, err_new(ERR_CORRUPT, "no record, but %s is of that series", s->key));
 }
 
 typedef struct BrokenSnapshot {
@@ -189,13 +215,16 @@ static Error *check_snapshots(Verify *v, Index *index) {
   SnapshotList list = {0};
   BrokenSnapshot broken = {.v = v};
   TRY(snapshot_list(v->repo, NULL, &list, snapshot_broken, &broken, v->cancel));
+  AUTO_STRLIST StrList series = {0};
+  Error *err = err_first(broken.err, repo_list_keys(v->repo, "series/", &series, v->cancel));
   FrameReader *reader = frame_reader_new(v->repo, index, v->cancel);
   Graph g = {.v = v, .index = index, .source = frame_reader_source(reader), .seen = map_new()};
-  Error *err = broken.err;
   for (size_t i = 0; i < list.len && !err; i++) {
     if (v->options->snapshot && !uuid_equal(v->options->snapshot, &list.items[i].id)) continue;
     count_object(v);
     v->stats->snapshots++;
+    err = check_series(v, &list.items[i], &series);
+    if (err) break;
     if (v->options->level >= 1) err = check_snapshot(&g, &list.items[i]);
   }
   map_free(g.seen);

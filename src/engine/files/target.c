@@ -34,7 +34,7 @@ struct Target {
 
 static Error *refuse(const char *path, const char *why) {
   return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: %s", path, why),
-                  "choose a path that does not exist yet, or allow overwriting by name");
+                  "choose a path that does not exist yet, or name what may be overwritten with --confirm");
 }
 
 static Error *make_parent(const char *path) {

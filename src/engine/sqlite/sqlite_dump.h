@@ -9,6 +9,9 @@
 #ifndef HF_ENGINE_SQLITE_DUMP_H
 #define HF_ENGINE_SQLITE_DUMP_H
 
+#include <sqlite3.h>
+
+#include "base/buf.h"
 #include "sys/cancel.h"
 
 typedef Error *SqliteDumpWrite(void *ctx, Bytes part);
@@ -19,8 +22,10 @@ Error *sqlite_dump(const char *path, SqliteDumpWrite *write, void *ctx, const Ca
 
 /* ---- the parts, for tests ---- */
 
-/* A literal that reads as exactly this number; NaN is NULL. */
-void sqlite_dump_real(double value, Buf *out);
+/* An expression that reads as exactly this number; NaN is NULL. `cast` is SQLITE_DUMP_CAST, prepared: how SQLite reads
+ * numbers. */
+#define SQLITE_DUMP_CAST "SELECT CAST(?1 AS REAL)"
+void sqlite_dump_real(sqlite3_stmt *cast, double value, Buf *out);
 /* An expression that reads as exactly this text. */
 void sqlite_dump_text(Bytes text, Buf *out);
 
