@@ -1,5 +1,4 @@
 #include "base/mem.h"
-#include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/backup_report.h"
 #include "cli/commands.h"

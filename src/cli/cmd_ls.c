@@ -10,7 +10,6 @@
 #include "ops/address.h"
 #include "ops/select.h"
 #include "repo/frames.h"
-#include "repo/uuid.h"
 
 typedef struct LsCommand {
   CliContext *ctx;
@@ -184,7 +183,7 @@ static char *mtime_text(int64_t ns) {
 static void entry_json(Output *out, const Entry *e) {
   json_t *doc = output_document("entry");
   json_object_set_new(doc, "path", output_json_name(e->path));
-  json_object_set_new(doc, "type", json_string(entry_type_name(e->type)));
+  json_object_set_new(doc, "kind", json_string(entry_type_name(e->type)));
   json_object_set_new(doc, "mode", json_integer((json_int_t)e->mode));
   json_object_set_new(doc, "uid", json_integer((json_int_t)e->uid));
   json_object_set_new(doc, "gid", json_integer((json_int_t)e->gid));

@@ -4,7 +4,6 @@
 #include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/commands.h"
-#include "cli/exit_code.h"
 #include "cli/hooks.h"
 #include "cli/prove.h"
 #include "cli/repositories.h"

@@ -84,7 +84,8 @@ static const OptionSpec options[OPT_COUNT] = {
                           .optional = true,
                           .choice = check_levels,
                           .metavar = "LEVEL",
-                          .help = "check a restored copy: quick, standard (also --verify alone), comprehensive or none"},
+                          .help =
+                              "check a restored copy: quick, standard (also --verify alone), comprehensive or none"},
     [OPT_LABEL] = {.name = "label",
                    .kind = VALUE_TEXT,
                    .repeatable = true,

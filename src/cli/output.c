@@ -65,7 +65,8 @@ json_t *output_json_name(Bytes name) {
 }
 
 static char *json_line(json_t *take) {
-  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15));; /* 0.037 stays 0.037 */
+  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15));
+  ; /* 0.037 stays 0.037 */
   json_decref(take);
   CHECK(text);
   return text;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/marker.h"
+#include "repo/repo_impl.h"
 #include "repo/uuid.h"
 #include "sys/fs.h"
 
@@ -76,39 +77,6 @@ typedef struct UnlockTry {
   Cancel *cancel;
 } UnlockTry;
 
-static void epoch_slot_key(uint32_t epoch, const Uuid *slot, char out[96]) {
-  char id[UUID_TEXT_LEN];
-  snprintf(out, 96, "keyring/%08u/slots/%s", epoch, uuid_text(slot, id));
-}
-
-/* The newest epoch's secrets for this slot: the last of its keys in the listing. */
-typedef struct NewestEpoch {
-  const char *slot_text;
-  char *key;
-} NewestEpoch;
-
-static Error *keep_newest(void *ctx, const char *key, const StoreStat *stat UNUSED) {
-  NewestEpoch *newest = (NewestEpoch *)ctx;
-  if (strstr(key, "/slots/") && str_ends(key, newest->slot_text)) {
-    free(newest->key);
-    newest->key = mem_strdup(key);
-  }
-  return NULL;
-}
-
-static Error *open_epochs(Store *store, const Slot *slot, const uint8_t secret_key[BOX_SECRET_LEN], Keys *keys,
-                          Cancel *cancel) {
-  char id[UUID_TEXT_LEN];
-  NewestEpoch newest = {.slot_text = uuid_text(&slot->id, id)};
-  Error *err = store_list(store, "keyring/", keep_newest, &newest, cancel);
-  AUTO_FREE char *key = newest.key;
-  TRY(err);
-  if (!key) return err_new(ERR_CORRUPT, "keyring: nothing there for key slot %s", id);
-  AUTO_BUF Buf sealed = {0};
-  TRY(store_get_all(store, key, 64 * KIB, &sealed, cancel));
-  return slot_open_epochs(slot, secret_key, buf_bytes(&sealed), keys);
-}
-
 static Error *unlock_with(UnlockTry *t, const Slot *slot, Bytes secret) {
   uint8_t root[KEY_LEN], secret_key[BOX_SECRET_LEN];
   bool opened;
@@ -116,7 +84,7 @@ static Error *unlock_with(UnlockTry *t, const Slot *slot, Bytes secret) {
   if (!opened) return NULL;
   Keys *keys = keys_new(&t->marker->repo, root);
   Error *err = slot_verify(slot, keys);
-  if (!err) err = open_epochs(t->store, slot, secret_key, keys, t->cancel);
+  if (!err) err = repo_open_epochs(t->store, slot, secret_key, keys, t->cancel);
   secret_wipe(root, sizeof root);
   secret_wipe(secret_key, sizeof secret_key);
   if (err) {
@@ -205,22 +173,9 @@ static Error *refuse_foreign(void *ctx, const char *key, const StoreStat *stat U
                   "give a new or an empty directory");
 }
 
-static Error *put_slot(Repo *repo, const Slot *slot, Cancel *cancel) {
-  char id[UUID_TEXT_LEN], key[96];
-  AUTO_BUF Buf sealed = {0};
-  slot_seal_epochs(slot, repo->keys, &sealed);
-  epoch_slot_key(repo->keys->epochs - 1, &slot->id, key);
-  TRY(store_put(repo->store, key, buf_bytes(&sealed), PUT_NEW, cancel));
-  AUTO_BUF Buf text = {0};
-  slot_encode(slot, &text);
-  snprintf(key, sizeof key, "keys/%s", uuid_text(&slot->id, id));
-  return store_put(repo->store, key, buf_bytes(&text), PUT_NEW, cancel);
-}
-
-Error *repo_slot_add(Repo *repo, SlotKind kind, Bytes secret, const char *label, Slot *out, Cancel *cancel) {
-  TRY(repo_check_writable(repo));
+static Error *init_slot(Repo *repo, SlotKind kind, Bytes secret, const char *label, Slot *out, Cancel *cancel) {
   TRY(slot_create(repo->sys, repo->keys, kind, secret, label, out));
-  return put_slot(repo, out, cancel);
+  return repo_put_slot(repo, out, cancel);
 }
 
 static Error *init_slots(Repo *repo, const RepoInit *init, char recovery_code[RECOVERY_CODE_LEN], Cancel *cancel) {
@@ -231,7 +186,7 @@ static Error *init_slots(Repo *repo, const RepoInit *init, char recovery_code[RE
   if (init->unlocks_len) repo->slot = slot.id;
   if (!init->recovery) return NULL;
   recovery_code_new(repo->sys, recovery_code);
-  return repo_slot_add(repo, SLOT_RECOVERY, bytes_str(recovery_code), "recovery code", &slot, cancel);
+  return init_slot(repo, SLOT_RECOVERY, bytes_str(recovery_code), "recovery code", &slot, cancel);
 }
 
 Error *repo_init(Sys *sys, Store *take_store, const RepoInit *init, const char *cache_dir,
@@ -264,75 +219,6 @@ Error *repo_init(Sys *sys, Store *take_store, const RepoInit *init, const char *
   }
   *out = repo;
   return NULL;
-}
-
-/* ---- slots and epochs
- * -------------------------------------------------------------------------------------------------- */
-
-Error *repo_slots(Repo *repo, SlotVisit *visit, void *ctx, Cancel *cancel) {
-  AUTO_STRLIST StrList keys = {0};
-  TRY(repo_list_keys(repo, "keys/", &keys, cancel));
-  for (size_t i = 0; i < keys.len; i++) {
-    AUTO_BUF Buf text = {0};
-    Slot slot;
-    TRY(store_get_all(repo->store, keys.items[i], SLOT_SIZE_MAX, &text, cancel));
-    TRY(err_wrap(slot_parse(buf_bytes(&text), &slot), "%s", keys.items[i]));
-    if (!uuid_equal(&slot.repo, &repo->keys->repo)) continue; /* left by an interrupted init */
-    TRY(slot_verify(&slot, repo->keys));
-    TRY(visit(ctx, &slot));
-  }
-  return NULL;
-}
-
-typedef struct EpochGrant {
-  Repo *repo;
-  const Uuid *without;
-  unsigned granted;
-  Cancel *cancel;
-} EpochGrant;
-
-static Error *grant_epoch(void *ctx, const Slot *slot) {
-  EpochGrant *g = (EpochGrant *)ctx;
-  if (g->without && uuid_equal(g->without, &slot->id)) return NULL;
-  char key[96];
-  AUTO_BUF Buf sealed = {0};
-  slot_seal_epochs(slot, g->repo->keys, &sealed);
-  epoch_slot_key(g->repo->keys->epochs - 1, &slot->id, key);
-  g->granted++;
-  return store_put(g->repo->store, key, buf_bytes(&sealed), PUT_NEW, g->cancel);
-}
-
-static Error *count_slots(void *ctx, const Slot *slot) {
-  EpochGrant *g = (EpochGrant *)ctx;
-  if (!g->without || !uuid_equal(g->without, &slot->id)) g->granted++;
-  return NULL;
-}
-
-static Error *epoch_start(Repo *repo, const Uuid *without, Cancel *cancel) {
-  TRY(repo_check_writable(repo));
-  Keys *keys = repo->keys;
-  if (keys->epochs == EPOCHS_MAX)
-    return err_new(ERR_LIMIT, "the repository has %u key epochs, the most there can be", keys->epochs);
-  EpochGrant count = {.without = without};
-  TRY(repo_slots(repo, count_slots, &count, cancel));
-  if (count.granted == 0)
-    return err_hint(err_new(ERR_REFUSED, "this is the last key slot: without it nobody could open the repository"),
-                    "add another first: `holdfast key add`");
-  sys_random(repo->sys, keys->epoch_secret[keys->epochs], KEY_LEN);
-  keys->epochs++;
-  EpochGrant grant = {.repo = repo, .without = without, .cancel = cancel};
-  return err_wrap(repo_slots(repo, grant_epoch, &grant, cancel), "starting key epoch %u", keys->epochs - 1);
-}
-
-Error *repo_epoch_new(Repo *repo, Cancel *cancel) { return epoch_start(repo, NULL, cancel); }
-
-Error *repo_slot_remove(Repo *repo, const Uuid *slot, Cancel *cancel) {
-  char id[UUID_TEXT_LEN], key[96];
-  snprintf(key, sizeof key, "keys/%s", uuid_text(slot, id));
-  StoreStat stat;
-  TRY(store_stat(repo->store, key, &stat, cancel));
-  TRY(epoch_start(repo, slot, cancel));
-  return store_remove(repo->store, key, cancel);
 }
 
 /* ---- data keys
@@ -376,7 +262,7 @@ Error *repo_data_key_new(Repo *repo, uint8_t id[DATA_KEY_ID_LEN], uint8_t key[KE
   return NULL;
 }
 
-static Error *data_key_fetch(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], uint8_t key[KEY_LEN], Cancel *cancel) {
+Error *repo_data_key_fetch(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], uint8_t key[KEY_LEN], Cancel *cancel) {
   char name[96];
   data_key_name(id, name);
   uint8_t sealed[SEALED_DATA_KEY + BOX_OVERHEAD], plain[SEALED_DATA_KEY];
@@ -386,7 +272,7 @@ static Error *data_key_fetch(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], uint
   Error *err = store_stat(repo->store, name, &stat, cancel);
   if (!err && stat.size_bytes != sizeof sealed) err = err_new(ERR_CORRUPT, "%s: wrong size", name);
   if (!err) err = store_get(repo->store, name, 0, sizeof sealed, sealed, cancel);
-  if (err_is(err, ERR_NOT_FOUND)) err = err_recode(err, ERR_CORRUPT);
+  if (err_is(err, ERR_NOT_FOUND)) err = err_wrap(err_recode(err, ERR_CORRUPT), "%s", name);
   if (!err) err = err_wrap(box_open(public_key, secret_key, bytes(sealed, sizeof sealed), plain), "%s", name);
   secret_wipe(secret_key, sizeof secret_key);
   TRY(err);
@@ -405,7 +291,7 @@ Error *repo_data_key(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], uint8_t key[
       return NULL;
     }
   }
-  TRY(data_key_fetch(repo, id, key, cancel));
+  TRY(repo_data_key_fetch(repo, id, key, cancel));
   data_key_cache(repo, id, key);
   return NULL;
 }

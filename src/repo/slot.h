@@ -1,6 +1,6 @@
 /* slot.h: the ways to unlock a repository. A slot's secret (passphrase, key file, recovery code) gives an X25519 key
- * pair; the root key is sealed to its public half in keys/<slot>, the epochs' secrets in keyring/<epoch>/slots/<slot>.
- * A new epoch can therefore be given to every slot without knowing their secrets. */
+ * pair; the root key is sealed to its public half in keys/<slot>, the epochs' secrets in the keyring (grant.h). A new
+ * epoch can therefore be given to every slot without knowing their secrets. */
 #ifndef HF_REPO_SLOT_H
 #define HF_REPO_SLOT_H
 
@@ -36,7 +36,7 @@ Error *slot_unlock(const Slot *slot, Bytes secret, uint8_t root[KEY_LEN], uint8_
 /* ERR_CORRUPT when the slot was not made by a holder of the root key. */
 Error *slot_verify(const Slot *slot, const Keys *keys) NODISCARD;
 
-/* All epoch secrets of `keys`, sealed to the slot: the body of keyring/<epoch>/slots/<slot>. */
+/* All epoch secrets of `keys`, sealed to the slot. */
 void slot_seal_epochs(const Slot *slot, const Keys *keys, Buf *out);
 Error *slot_open_epochs(const Slot *slot, const uint8_t secret_key[BOX_SECRET_LEN], Bytes sealed, Keys *keys) NODISCARD;
 

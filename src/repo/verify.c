@@ -3,10 +3,13 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "codec/secret.h"
 #include "repo/content_runs.h"
 #include "repo/frames.h"
+#include "repo/grant.h"
 #include "repo/marker.h"
 #include "repo/plan.h"
+#include "repo/repo_impl.h"
 #include "repo/uuid.h"
 #include "repo/verify_impl.h"
 
@@ -40,21 +43,63 @@ static Error *check_marker(Verify *v) {
   return verify_report(v, MARKER_KEY, err);
 }
 
-static Error *open_slot(Verify *v, const char *key) {
+/* *ours false: left by an init of another repository that was interrupted. */
+static Error *read_slot(Verify *v, const char *key, Slot *out, bool *ours) {
   AUTO_BUF Buf text = {0};
   TRY(store_get_all(v->repo->store, key, SLOT_SIZE_MAX, &text, v->cancel));
-  Slot slot;
-  TRY(slot_parse(buf_bytes(&text), &slot));
-  return uuid_equal(&slot.repo, &v->repo->keys->repo) ? slot_verify(&slot, v->repo->keys) : NULL;
+  TRY(slot_parse(buf_bytes(&text), out));
+  *ours = uuid_equal(&out->repo, &v->repo->keys->repo);
+  return NULL;
 }
 
-/* keyring/<epoch>/data/<id> */
-static Error *open_data_key(Verify *v, const char *key) {
+static Error *open_slot(Verify *v, const char *key) {
+  Slot slot;
+  bool ours;
+  TRY(read_slot(v, key, &slot, &ours));
+  if (!ours) return NULL;
+  char id[UUID_TEXT_LEN];
+  if (strcmp(strrchr(key, '/') + 1, uuid_text(&slot.id, id)) != 0)
+    return err_new(ERR_CORRUPT, "holds another slot than its name says");
+  TRY(slot_verify(&slot, v->repo->keys));
+  bool granted;
+  TRY(repo_slot_granted(v->repo, &slot.id, &granted, v->cancel));
+  return granted ? NULL : err_new(ERR_CORRUPT, "the keyring has nothing for it: it opens nothing");
+}
+
+/* keyring/<epoch>/slots/<slot> of a slot that is gone or was never finished says nothing to anybody. */
+static Error *grant_matters(Verify *v, const char *key, bool *matters) {
+  char slot_key[96];
+  const char *slot_text = strstr(key, "/slots/");
+  *matters = true;
+  if (!slot_text) return NULL;
+  snprintf(slot_key, sizeof slot_key, "keys/%s", slot_text + strlen("/slots/"));
+  Slot slot;
+  Error *err = read_slot(v, slot_key, &slot, matters);
+  if (err_is(err, ERR_NOT_FOUND)) *matters = false;
+  if (!err_is(err, ERR_NOT_FOUND) && !err_is(err, ERR_CORRUPT)) return err;
+  err_free(err); /* a damaged slot is reported as itself */
+  return NULL;
+}
+
+static Error *open_grant(Verify *v, const char *key) {
+  bool matters;
+  TRY(grant_matters(v, key, &matters));
+  if (!matters) return NULL;
+  AUTO_BUF Buf body = {0};
+  TRY(store_get_all(v->repo->store, key, OBJECT_BODY_MAX, &body, v->cancel));
+  return grant_verify(v->repo->keys, key, buf_bytes(&body));
+}
+
+/* keyring/<epoch>/data/<id>, …/slots/<slot> or …/grant */
+static Error *open_keyring(Verify *v, const char *key) {
   const char *id_text = strrchr(key, '/') + 1;
   uint8_t id[DATA_KEY_ID_LEN], secret[KEY_LEN];
+  if (strstr(key, "/slots/") || str_ends(key, "/grant")) return open_grant(v, key);
   if (!strstr(key, "/data/") || strlen(id_text) != 2 * DATA_KEY_ID_LEN || !hex_decode(id_text, id, sizeof id))
     return NULL;
-  return repo_data_key(v->repo, id, secret, v->cancel);
+  Error *err = repo_data_key_fetch(v->repo, id, secret, v->cancel);
+  secret_wipe(secret, sizeof secret);
+  return err;
 }
 
 static Error *open_session(Verify *v, const char *key) {
@@ -95,7 +140,7 @@ static Error *check_objects(Verify *v) {
   static const struct {
     const char *prefix;
     Error *(*open)(Verify *, const char *key);
-  } kinds[] = {{"keys/", open_slot},        {"keyring/", open_data_key}, {"series/", open_series},
+  } kinds[] = {{"keys/", open_slot},        {"keyring/", open_keyring}, {"series/", open_series},
                {"sessions/", open_session}, {"plans/", open_plan},       {"index/", open_segment}};
   TRY(check_marker(v));
   for (size_t k = 0; k < NELEMS(kinds); k++) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/statvfs.h>
@@ -77,6 +78,12 @@ Error *fs_sync(int fd, const char *name) {
     if (errno != EINTR) return err_errno(errno, "syncing %s", name);
   }
   return NULL;
+}
+
+void fs_write_behind(int fd, _Atomic uint64_t *written, uint64_t len) {
+  const uint64_t step = 16 * MIB;
+  uint64_t before = atomic_fetch_add_explicit(written, len, memory_order_relaxed);
+  if (before / step != (before + len) / step) (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 Error *fs_sync_dir(const char *path) {

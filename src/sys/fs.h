@@ -26,6 +26,9 @@ Error *fs_read_some(int fd, const char *name, void *out, size_t len, uint64_t of
 Error *fs_write_at(int fd, const char *name, const void *data, size_t len, uint64_t offset) NODISCARD;
 Error *fs_write(int fd, const char *name, const void *data, size_t len) NODISCARD;
 Error *fs_sync(int fd, const char *name) NODISCARD; /* fdatasync */
+/* After writing len bytes somewhere in fd: every 16 MiB the kernel is asked to begin writing them to disk, so that the
+ * sync at the end has little left to do. *written counts them; thread-safe. Only a hint: errors show at the sync. */
+void fs_write_behind(int fd, _Atomic uint64_t *written, uint64_t len);
 Error *fs_sync_dir(const char *path) NODISCARD;
 /* Whole file, at most max_len bytes (ERR_LIMIT above). */
 Error *fs_read_file(const char *path, size_t max_len, Buf *out) NODISCARD;

@@ -7,11 +7,13 @@
 #include "base/mem.h"
 #include "engine/files/rotate.h"
 #include "engine/files/target.h"
+#include "sys/fs.h"
 
 typedef struct RestoreFile {
   SourceFile base;
-  int fd;             /* -1: could not be made */
-  atomic_int failed;  /* errno of the first failure */
+  int fd;            /* -1: could not be made */
+  atomic_int failed; /* errno of the first failure */
+  _Atomic uint64_t written;
   bool in_place;      /* an existing file, compared and rewritten where it differs */
   bool is_new;        /* written under its own name */
   char temporary[40]; /* else: under this one, until finished */
@@ -100,7 +102,10 @@ static Error *fetch_write(void *ctx, SourceFile *base, uint64_t offset, Bytes da
   if (atomic_load_explicit(&file->failed, memory_order_relaxed)) return NULL;
   int rc = write_all(file->fd, data.data, data.len, offset);
   if (rc == ENOSPC || rc == EDQUOT) return target_failed((Target *)ctx, base->entry->path, "writing it", rc);
-  if (rc) set_failed(file, rc);
+  if (rc)
+    set_failed(file, rc);
+  else
+    fs_write_behind(file->fd, &file->written, data.len);
   return NULL;
 }
 

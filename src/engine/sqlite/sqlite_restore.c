@@ -26,6 +26,7 @@ typedef struct Restore {
 typedef struct RestoreFile {
   SourceFile base;
   Publish *publish;
+  _Atomic uint64_t written;
 } RestoreFile;
 
 static RestoreFile *file_of(SourceFile *file) { return (RestoreFile *)file; }
@@ -111,7 +112,9 @@ static Error *fetch_write(void *ctx, SourceFile *file, uint64_t offset, Bytes da
   TRY(cancel_check(restore->cancel));
   TRY(check_range(file, offset, data.len));
   const Publish *publish = file_of(file)->publish;
-  return fs_write_at(publish_fd(publish), publish_path(publish), data.data, data.len, offset);
+  TRY(fs_write_at(publish_fd(publish), publish_path(publish), data.data, data.len, offset));
+  fs_write_behind(publish_fd(publish), &file_of(file)->written, data.len);
+  return NULL;
 }
 
 /* A new file reads as zeros already; one that began as a copy of the old must be told. */
