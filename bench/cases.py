@@ -213,8 +213,8 @@ def memory(bench):
                 bench.record("256 MiB: " + name, "holdfast", [step()])
                 bench.fact("256 MiB: " + name, "completes", True)
             except programs.Failed as error:
-                what = str(error).splitlines()[0][:100]
-                bench.fact("256 MiB: " + name, "%s (killed %d times)" % (what, group.kills()), False)
+                bench.say("  256 MiB: %s: %s" % (name, error))
+                bench.fact("256 MiB: " + name, "fails, killed %d times" % group.kills(), False)
     finally:
         group.close()
         programs.remove(out)

@@ -88,7 +88,8 @@ def run(command, env=None, cwd=None, group=None, stdout=None):
     seconds = time.monotonic() - began
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
-        raise Failed("%s: exit %d: %s" % (" ".join(map(str, command)), child.returncode, output[-1500:]))
+        name = " ".join([os.path.basename(str(command[0]))] + [str(c) for c in command[1:2]])
+        raise Failed("%s: exit %d: %s" % (name, child.returncode, output.strip()[-1500:]))
     return Run(seconds, usage.ru_maxrss * 1024, output)
 
 

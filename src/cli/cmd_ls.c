@@ -1,10 +1,9 @@
-#include <stdio.h>
-#include <time.h>
-
 #include "base/mem.h"
 #include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/commands.h"
+#include "cli/entry_text.h"
+#include "cli/pick.h"
 #include "cli/repositories.h"
 #include "cli/sources.h"
 #include "ops/address.h"
@@ -143,43 +142,6 @@ static Error *list_snapshots(LsCommand *ls, const char *source) {
 /* ---- what is in one ------------------------------------------------------------------------------------------------
  */
 
-static const char *entry_type_name(EntryType type) {
-  switch (type) {
-    case ENTRY_FILE: return "file";
-    case ENTRY_DIR: return "directory";
-    case ENTRY_SYMLINK: return "symlink";
-    case ENTRY_HARDLINK: return "hardlink";
-    case ENTRY_FIFO: return "fifo";
-    case ENTRY_SOCKET: return "socket";
-    case ENTRY_CHAR: return "char";
-    case ENTRY_BLOCK: return "block";
-  }
-  return "unknown";
-}
-
-static char *mode_text(const Entry *e) {
-  static const char letters[] = {
-      [ENTRY_FILE] = '-', [ENTRY_DIR] = 'd',    [ENTRY_SYMLINK] = 'l', [ENTRY_HARDLINK] = 'h',
-      [ENTRY_FIFO] = 'p', [ENTRY_SOCKET] = 's', [ENTRY_CHAR] = 'c',    [ENTRY_BLOCK] = 'b'};
-  char text[11] = "?rwxrwxrwx";
-  text[0] = letters[e->type];
-  for (unsigned i = 0; i < 9; i++)
-    if (!(e->mode & (1U << (8 - i)))) text[i + 1] = '-';
-  if (e->mode & 04000) text[3] = text[3] == 'x' ? 's' : 'S';
-  if (e->mode & 02000) text[6] = text[6] == 'x' ? 's' : 'S';
-  if (e->mode & 01000) text[9] = text[9] == 'x' ? 't' : 'T';
-  return mem_strdup(text);
-}
-
-/* Local time; what is before 1970 too. */
-static char *mtime_text(int64_t ns) {
-  time_t seconds = (time_t)(ns / (int64_t)NS_PER_SECOND - (ns % (int64_t)NS_PER_SECOND < 0));
-  struct tm parts;
-  char text[64] = "?";
-  if (localtime_r(&seconds, &parts)) strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
-  return mem_strdup(text);
-}
-
 static void entry_json(Output *out, const Entry *e) {
   json_t *doc = output_document("entry");
   json_object_set_new(doc, "path", output_json_name(e->path));
@@ -195,22 +157,16 @@ static void entry_json(Output *out, const Entry *e) {
   output_json(out, doc);
 }
 
-static char *owner_text(Bytes name, uint32_t id) {
-  return name.len ? mem_strndup((const char *)name.data, name.len) : mem_printf("%u", id);
-}
-
 /* A column's widths are not known before the end: these are wide enough for most, and no line waits for the last. */
 static void entry_long(Output *out, const Entry *e, const char *path) {
-  AUTO_FREE char *mode = mode_text(e);
-  AUTO_FREE char *user = owner_text(e->user, e->uid);
-  AUTO_FREE char *group = owner_text(e->group, e->gid);
-  AUTO_FREE char *shown_user = str_printable(bytes_str(user));
-  AUTO_FREE char *shown_group = str_printable(bytes_str(group));
-  AUTO_FREE char *time_text = mtime_text(e->mtime_ns);
+  AUTO_FREE char *mode = entry_mode_text(e);
+  AUTO_FREE char *user = entry_owner_text(e->user, e->uid);
+  AUTO_FREE char *group = entry_owner_text(e->group, e->gid);
+  AUTO_FREE char *changed = entry_mtime_text(e->mtime_ns);
   AUTO_FREE char *target = str_printable(e->target);
   const char *arrow = e->type == ENTRY_SYMLINK ? " -> " : e->type == ENTRY_HARDLINK ? " = " : "";
-  output_text(out, "%s %-8s %-8s %12llu %s %s%s%s\n", mode, shown_user, shown_group, (unsigned long long)e->size,
-              time_text, path, arrow, *arrow ? target : "");
+  output_text(out, "%s %-8s %-8s %12llu %s %s%s%s\n", mode, user, group, (unsigned long long)e->size, changed, path,
+              arrow, *arrow ? target : "");
 }
 
 static void print_entry(const LsCommand *ls, const Entry *e) {
@@ -219,8 +175,7 @@ static void print_entry(const LsCommand *ls, const Entry *e) {
     entry_json(out, e);
     return;
   }
-  AUTO_FREE char *printable = str_printable(e->path.len ? e->path : bytes_str("."));
-  AUTO_FREE char *path = mem_printf("%s%s", printable, e->type == ENTRY_DIR && e->path.len ? "/" : "");
+  AUTO_FREE char *path = entry_path_text(e);
   if (args_given(ls->ctx->args, OPT_LONG))
     entry_long(out, e, path);
   else
@@ -284,32 +239,12 @@ static Error *list_tree(LsCommand *ls, const OpenRepository *r, const Snapshot *
   return err;
 }
 
-/* The newest that fits, wherever it is. */
-static Error *list_content(LsCommand *ls, const char *selector, const char *path) {
-  const OpenRepository *chosen = NULL;
-  Snapshot snapshot = {0};
-  Error *first = NULL;
-  for (size_t i = 0; i < ls->repositories.len; i++) {
-    const OpenRepository *r = &ls->repositories.items[i];
-    Snapshot found;
-    if (!r->repo) continue;
-    Error *err = ops_find_snapshot(&ls->w.ops, r->repo, selector, &found);
-    first = err_first(first, err);
-    if (err) continue;
-    if (chosen && found.time_ns <= snapshot.time_ns) {
-      snapshot_free(&found);
-      continue;
-    }
-    snapshot_free(&snapshot);
-    snapshot = found;
-    chosen = r;
-  }
-  if (chosen) {
-    err_free(first);
-    first = list_tree(ls, chosen, &snapshot, path);
-  }
-  snapshot_free(&snapshot);
-  return first;
+static Error *list_content(LsCommand *ls, const char *text, const char *path) {
+  Picked picked;
+  TRY(pick_snapshot(&ls->w, &ls->repositories, text, &picked));
+  Error *err = list_tree(ls, picked.from, &picked.snapshot, path);
+  picked_free(&picked);
+  return err;
 }
 
 /* ---- all -----------------------------------------------------------------------------------------------------------
@@ -331,7 +266,7 @@ static Error *run(LsCommand *ls) {
   bool is_id = !no_moment && alone.kind == WHEN_SNAPSHOT;
   err_free(no_moment);
   if (!when.said && !path && !is_id) return list_snapshots(ls, selector);
-  return list_content(ls, selector, path);
+  return list_content(ls, text, path);
 }
 
 Error *cmd_ls(CliContext *ctx, const Args *args UNUSED) {

@@ -5,60 +5,29 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/hooks.h"
+#include "cli/pick.h"
 #include "cli/prove.h"
 #include "cli/repositories.h"
-#include "cli/sources.h"
 #include "ops/address.h"
 #include "ops/backup.h"
 #include "ops/restore.h"
-#include "ops/select.h"
 #include "sys/fs.h"
 
 typedef struct RestoreCommand {
   CliContext *ctx;
   Workspace w;
   Repositories repositories;
-  const OpenRepository *chosen; /* the one that has it; borrowed */
-  Snapshot snapshot;
+  Picked picked;
   char *target; /* absolute; NULL: into a command */
   RestoreRequest request;
 } RestoreCommand;
-
-/* ---- which snapshot ------------------------------------------------------------------------------------------------
- */
-
-/* The newest that fits, wherever it is; of the same one the repository named first. */
-static Error *find_snapshot(RestoreCommand *r, const char *selector) {
-  Error *first = NULL;
-  for (size_t i = 0; i < r->repositories.len; i++) {
-    const OpenRepository *candidate = &r->repositories.items[i];
-    if (!candidate->repo) continue;
-    Snapshot found;
-    Error *err = ops_find_snapshot(&r->w.ops, candidate->repo, selector, &found);
-    if (err_is(err, ERR_CANCELLED)) return err_first(err, first);
-    if (err) {
-      first = err_first(first, err);
-      continue;
-    }
-    if (r->chosen && found.time_ns <= r->snapshot.time_ns) {
-      snapshot_free(&found);
-      continue;
-    }
-    snapshot_free(&r->snapshot);
-    r->snapshot = found;
-    r->chosen = candidate;
-  }
-  if (!r->chosen) return first;
-  err_free(first);
-  return NULL;
-}
 
 /* ---- where to ------------------------------------------------------------------------------------------------------
  */
 
 /* "sqlite:/srv/app.db" → "/srv/app.db"; what stands for several places has none. */
 static Error *live_path(const RestoreCommand *r, char **out) {
-  const Snapshot *s = &r->snapshot;
+  const Snapshot *s = &r->picked.snapshot;
   if (strcmp(s->host, r->w.host) != 0)
     return err_hint(err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host),
                     "restore to a path: --to");
@@ -84,11 +53,11 @@ static Error *choose_in_place(RestoreCommand *r) {
   const char *confirm = args_text(r->ctx->args, OPT_CONFIRM);
   if (args_given(r->ctx->args, OPT_TO)) return err_new(ERR_USAGE, "--to and --in-place exclude each other");
   TRY(live_path(r, &r->target));
-  bool named = is_name_of(confirm, r->snapshot.source) || is_name_of(confirm, r->snapshot.address);
+  bool named = is_name_of(confirm, r->picked.snapshot.source) || is_name_of(confirm, r->picked.snapshot.address);
   r->request.overwrite = named || args_given(r->ctx->args, OPT_PLAN);
   if (r->request.overwrite) return NULL;
   return err_hint(err_new(ERR_USAGE, "%s would be overwritten: its name was not typed", r->target),
-                  "add --confirm '%s' when this is meant; --plan shows what would be done", r->snapshot.source);
+                  "add --confirm '%s' when this is meant; --plan shows what would be done", r->picked.snapshot.source);
 }
 
 static Error *choose_target(RestoreCommand *r) {
@@ -107,34 +76,22 @@ static Error *choose_target(RestoreCommand *r) {
   return NULL;
 }
 
-/* --only a,b --only c */
-static void read_only_list(RestoreCommand *r) {
-  const StrList *given = args_list(r->ctx->args, OPT_ONLY);
-  for (size_t i = 0; i < given->len; i++) {
-    for (const char *at = given->items[i]; *at;) {
-      size_t len = strcspn(at, ",");
-      AUTO_FREE char *part = mem_strndup(at, len);
-      if (len) strlist_add(&r->request.only, part);
-      at += len + (at[len] == ',');
-    }
-  }
-}
-
 static Error *fill_request(RestoreCommand *r) {
   const Args *args = r->ctx->args;
   RestoreRequest *q = &r->request;
-  q->repo = r->chosen->repo;
-  q->snapshot = &r->snapshot;
-  read_only_list(r);
+  q->repo = r->picked.from->repo;
+  q->snapshot = &r->picked.snapshot;
+  pick_only(args, &q->only);
   q->delta = args_given(args, OPT_DELTA);
   q->owners = geteuid() == 0 && !args_given(args, OPT_NO_OWNERS);
   q->restore_command = args_text(args, OPT_RESTORE_COMMAND);
-  bool is_command = strcmp(r->snapshot.engine, "command") == 0;
-  const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
+  bool is_command = strcmp(r->picked.snapshot.engine, "command") == 0;
+  const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   if (is_command && !q->restore_command && !args_given(args, OPT_TO) && config)
     q->restore_command = config->restore_command;
   if (q->restore_command && !is_command)
-    return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->snapshot.source, r->snapshot.engine);
+    return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->picked.snapshot.source,
+                   r->picked.snapshot.engine);
   q->check = prove_level(r->ctx, config_check_after_restore(r->w.config), &q->level);
   if (q->only.len) q->check = false; /* the record is of the whole; every byte was compared with its id all the same */
   TRY(choose_target(r));
@@ -149,9 +106,9 @@ static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const 
                             const Error *err) {
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(job->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->chosen->place.name)));
-  json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
+  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
+  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "result", json_string(err ? "failed" : result->partial ? "partial" : "ok"));
   json_object_set_new(doc, "target", json_text_or_null(r->target));
   json_object_set_new(doc, "files", json_count(result->stats.files));
@@ -171,10 +128,10 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   Output *out = r->ctx->output;
   char id[SHORT_ID_LEN], when[36], a[16], b[16], c[16];
   const RestoreStats *t = &result->stats;
-  AUTO_FREE char *source = str_printable(bytes_str(r->snapshot.source));
+  AUTO_FREE char *source = str_printable(bytes_str(r->picked.snapshot.source));
   AUTO_FREE char *target = str_printable(bytes_str(r->target ? r->target : r->request.restore_command));
-  output_text(out, "%s: snapshot %s of %s\n", source, short_id(&r->snapshot.id, id),
-              time_format_local(r->snapshot.time_ns, when));
+  output_text(out, "%s: snapshot %s of %s\n", source, short_id(&r->picked.snapshot.id, id),
+              time_format_local(r->picked.snapshot.time_ns, when));
   output_text(out, "  target    %s\n", target);
   output_text(out, "  restored  %s in %llu file%s, %s fetched, in %s", str_size(t->bytes, a),
               (unsigned long long)t->files, t->files == 1 ? "" : "s", str_size(t->fetched_bytes, b),
@@ -185,7 +142,7 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   }
   output_text(out, "\n");
   if (t->kept_bytes) output_text(out, "  kept      %s were right already\n", str_size(t->kept_bytes, a));
-  if (r->snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
+  if (r->picked.snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
   if (r->request.only.len) output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
   if (result->checked)
     output_text(out, "  checks    %zu/%zu passed (%s)\n", check_report_passed(&result->report), result->report.len,
@@ -203,8 +160,8 @@ static void report(const RestoreCommand *r, const JobStart *job, const RestoreRe
     print_text(r, result);
   json_decref(doc);
   *outcome = (JobOutcome){.result = result->partial ? JOB_PARTIAL : JOB_RUNNING,
-                          .repository_id = &r->chosen->repo->keys->repo,
-                          .snapshot = &r->snapshot.id,
+                          .repository_id = &r->picked.from->repo->keys->repo,
+                          .snapshot = &r->picked.snapshot.id,
                           .read_bytes = result->stats.fetched_bytes,
                           .files = result->stats.files,
                           .summary_json = line};
@@ -216,12 +173,12 @@ static void report(const RestoreCommand *r, const JobStart *job, const RestoreRe
 
 /* What was restored over the live source is another file, but no other source: its next backup shall not be refused. */
 static void adopt(RestoreCommand *r) {
-  SourceSpec spec = {.type = r->snapshot.engine, .scratch_dir = r->w.ops.scratch_dir};
+  SourceSpec spec = {.type = r->picked.snapshot.engine, .scratch_dir = r->w.ops.scratch_dir};
   strlist_add(&spec.paths, r->target);
   for (size_t i = 0; i < r->repositories.len; i++) {
     const OpenRepository *known = &r->repositories.items[i];
     if (!known->repo || known->repo->read_only) continue;
-    Error *err = ops_source_adopt(&r->w.ops, known->repo, &spec, r->snapshot.source);
+    Error *err = ops_source_adopt(&r->w.ops, known->repo, &spec, r->picked.snapshot.source);
     if (err && err_code(err) != ERR_NOT_FOUND)
       output_warning(r->ctx->output, "%s: the restored source was not adopted: %s (`holdfast source adopt`)",
                      known->place.name, err_text(err));
@@ -231,7 +188,7 @@ static void adopt(RestoreCommand *r) {
 }
 
 static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
-  const ConfigSource *config = config_source_find(r->w.config, r->snapshot.source);
+  const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
   if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
   TRY(context_progress_start(r->ctx));
@@ -245,11 +202,11 @@ static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
 static Error *restore(RestoreCommand *r) {
   JobStart job;
   JobOutcome outcome;
-  workspace_job_begin(&r->w, "restore", r->snapshot.source, r->chosen->place.name, &job);
+  workspace_job_begin(&r->w, "restore", r->picked.snapshot.source, r->picked.from->place.name, &job);
   RestoreResult result = {0};
   Error *err = hooked_restore(r, &result);
   if (result.checked) {
-    prove_record(&r->w, r->chosen->repo, &r->snapshot, r->request.level, &result.report);
+    prove_record(&r->w, r->picked.from->repo, &r->picked.snapshot, r->request.level, &result.report);
     prove_say_failed(r->ctx, &result.report);
   }
   report(r, &job, &result, err, &outcome);
@@ -265,10 +222,10 @@ static Error *restore(RestoreCommand *r) {
 
 static void plan_json(const RestoreCommand *r, const RestorePreview *p) {
   json_t *doc = output_document("plan");
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->chosen->place.name)));
-  json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
-  json_object_set_new(doc, "time", json_time(r->snapshot.time_ns));
+  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
+  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
+  json_object_set_new(doc, "time", json_time(r->picked.snapshot.time_ns));
   json_object_set_new(doc, "target", json_text_or_null(r->target));
   json_object_set_new(doc, "target_exists", json_boolean(p->target_exists));
   json_object_set_new(doc, "would_overwrite", json_boolean(p->would_overwrite));
@@ -286,11 +243,11 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
   Output *out = r->ctx->output;
   char id[SHORT_ID_LEN], when[36], a[16], b[16];
   const RestoreEstimate *e = &p->estimate;
-  AUTO_FREE char *source = str_printable(bytes_str(r->snapshot.source));
+  AUTO_FREE char *source = str_printable(bytes_str(r->picked.snapshot.source));
   AUTO_FREE char *target = str_printable(bytes_str(r->target ? r->target : r->request.restore_command));
-  AUTO_FREE char *from = str_printable(bytes_str(r->chosen->place.name));
-  output_text(out, "%s: snapshot %s of %s would be restored from %s\n", source, short_id(&r->snapshot.id, id),
-              time_format_local(r->snapshot.time_ns, when), from);
+  AUTO_FREE char *from = str_printable(bytes_str(r->picked.from->place.name));
+  output_text(out, "%s: snapshot %s of %s would be restored from %s\n", source, short_id(&r->picked.snapshot.id, id),
+              time_format_local(r->picked.snapshot.time_ns, when), from);
   output_text(out, "  target    %s%s\n", target,
               p->would_overwrite ? " (exists, would be OVERWRITTEN)"
               : p->target_exists ? " (exists)"
@@ -321,11 +278,9 @@ static Error *plan(RestoreCommand *r) {
  */
 
 static Error *run(RestoreCommand *r) {
-  AUTO_FREE char *selector = NULL;
-  TRY(cli_source_selector(&r->w, args_operand(r->ctx->args, 0), &selector));
   TRY(repositories_open(&r->w, NULL, REPOSITORIES_ANY, &r->repositories));
   repositories_warn(&r->w, &r->repositories);
-  TRY(find_snapshot(r, selector));
+  TRY(pick_snapshot(&r->w, &r->repositories, args_operand(r->ctx->args, 0), &r->picked));
   TRY(fill_request(r));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
 }
@@ -336,7 +291,7 @@ Error *cmd_restore(CliContext *ctx, const Args *args UNUSED) {
   Error *err = run(&r);
   strlist_free(&r.request.only);
   free(r.target);
-  snapshot_free(&r.snapshot);
+  picked_free(&r.picked);
   repositories_close(&r.repositories);
   workspace_close(&r.w);
   return err;

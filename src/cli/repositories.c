@@ -1,6 +1,8 @@
 #include "cli/repositories.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -90,9 +92,11 @@ size_t secrets_unlocks(const CliSecrets *secrets, Unlock out[CLI_SECRETS_MAX]) {
   return secrets->len;
 }
 
-static Error *write_key(int fd, const char *path, Sys *sys) {
+static Error *write_key(const char *path, Sys *sys) {
   uint8_t key[KEY_FILE_BYTES];
   char text[2 * KEY_FILE_BYTES + 1];
+  AUTO_FD int fd = -1;
+  TRY(fs_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, &fd));
   sys_random(sys, key, sizeof key);
   hex_encode(key, sizeof key, text);
   Error *err = fs_write(fd, path, text, sizeof text - 1);
@@ -102,17 +106,33 @@ static Error *write_key(int fd, const char *path, Sys *sys) {
   return err;
 }
 
+/* Gives a file its name, unless that is taken. */
+static Error *name_key(const char *temporary, const char *path) {
+  if (link(temporary, path) == 0) return NULL;
+  bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS;
+  if (no_links && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0) return NULL;
+  return err_errno(errno, "creating %s", path);
+}
+
+/* An interrupted run must not leave half a key under the name that the next one would then use. */
 Error *key_file_make(CliContext *ctx, const char *path) {
   AUTO_FREE char *whole = NULL;
   TRY(fs_absolute(path, &whole));
   char *slash = strrchr(whole, '/');
   AUTO_FREE char *parent = slash == whole ? mem_strdup("/") : mem_strndup(whole, (size_t)(slash - whole));
   TRY(fs_make_dirs(parent, 0700));
-  AUTO_FD int fd = -1;
-  TRY(err_wrap(fs_open(whole, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, &fd), "making a key file"));
-  Error *err = write_key(fd, whole, ctx->sys);
-  if (!err) err = fs_sync_dir(parent);
-  if (err) unlink(whole);
+  uint64_t random;
+  sys_random(ctx->sys, &random, sizeof random);
+  AUTO_FREE char *name = mem_printf(".holdfast-%016llx.tmp", (unsigned long long)random);
+  AUTO_FREE char *temporary = fs_join(parent, name);
+  Error *err = write_key(temporary, ctx->sys);
+  if (!err) {
+    err = name_key(temporary, whole);
+    bool named = !err;
+    if (named) err = fs_sync_dir(parent);
+    if (named && err) unlink(whole);
+  }
+  unlink(temporary);
   return err_wrap(err, "making a key file");
 }
 
@@ -139,7 +159,7 @@ static Error *is_there(Workspace *w, Store *store, bool *out) {
   return NULL;
 }
 
-static Error *open_one(Workspace *w, const RepositoryPlace *place, Repo **out) {
+Error *repository_open(Workspace *w, const RepositoryPlace *place, Repo **out) {
   Store *store;
   TRY(repository_store(w, place, false, &store));
   AUTO_SECRETS CliSecrets secrets = {0};
@@ -159,7 +179,7 @@ static Error *open_all(Workspace *w, RepositoriesNeed need, Repositories *io) {
   size_t opened = 0;
   for (size_t i = 0; i < io->len; i++) {
     OpenRepository *r = &io->items[i];
-    Error *err = open_one(w, &r->place, &r->repo);
+    Error *err = repository_open(w, &r->place, &r->repo);
     if (err && (need == REPOSITORIES_ALL || err_code(err) == ERR_CANCELLED)) return err;
     r->err = err;
     if (!err) opened++;

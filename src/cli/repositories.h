@@ -60,6 +60,8 @@ void repositories_close(Repositories *repositories);
 void repositories_warn(Workspace *w, const Repositories *repositories);
 Error *repositories_failure(Repositories *repositories) NODISCARD;
 
+/* The repository at a place, opened with what is at hand, or what the terminal is asked for. */
+Error *repository_open(Workspace *w, const RepositoryPlace *place, Repo **out) NODISCARD;
 /* The store of a place, with rate limits and retries around it. */
 Error *repository_store(Workspace *w, const RepositoryPlace *place, bool create, Store **out) NODISCARD;
 

@@ -11,4 +11,8 @@
 /* NULL when the text is one of the above; ERR_USAGE says what is wrong. */
 Error *calendar_check(const char *text) NODISCARD;
 
+/* The longest time between two of its moments (clock changes left aside), for deciding that one was missed. 0 for a
+ * text that calendar_check does not accept, or a cron line that never comes. */
+uint64_t calendar_longest_gap_ns(const char *text);
+
 #endif

@@ -31,6 +31,8 @@ typedef struct PackSeen {
 
 struct Index {
   Repo *repo;
+  bool reading; /* nothing will be written: plans do not matter, damaged segments are left out */
+  size_t broken;
   Mutex lock;
   IndexSegment **segments;
   size_t len, cap;
@@ -256,9 +258,17 @@ static void cache_prune(Index *index, const StrList *listed) {
   closedir(files);
 }
 
+/* For readers a damaged segment is a loss, not the end. */
+static Error *pass_over(Index *index, Error *take) {
+  if (!index->reading || !(err_is(take, ERR_CORRUPT) || err_is(take, ERR_IO) || err_is(take, ERR_LIMIT))) return take;
+  err_free(take);
+  index->broken++;
+  return NULL;
+}
+
 static Error *index_load(Index *index, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
-  TRY(plans_load(index->repo, &index->plans, cancel));
+  if (!index->reading) TRY(plans_load(index->repo, &index->plans, cancel));
   TRY(repo_list_keys(index->repo, "index/", &names, cancel));
   if (index->repo->cache_dir) {
     AUTO_FREE char *dir = cache_path(index, "index");
@@ -268,15 +278,20 @@ static Error *index_load(Index *index, Cancel *cancel) {
   TRY(list_packs(index, cancel));
   for (size_t i = 0; i < names.len; i++) {
     IndexSegment *segment;
-    TRY(segment_load(index, names.items[i], &segment, cancel));
+    Error *err = segment_load(index, names.items[i], &segment, cancel);
+    if (err) {
+      TRY(pass_over(index, err));
+      continue;
+    }
     mark_absent(index, segment);
     index_add(index, segment);
   }
   return NULL;
 }
 
-Error *index_open(Repo *repo, Index **out, Cancel *cancel) {
+static Error *open_index(Repo *repo, bool reading, Index **out, Cancel *cancel) {
   Index *index = NEW(Index);
+  index->reading = reading;
   index->repo = repo;
   mutex_init(&index->lock, repo->sys);
   filter_rebuild(index);
@@ -288,6 +303,12 @@ Error *index_open(Repo *repo, Index **out, Cancel *cancel) {
   *out = index;
   return NULL;
 }
+
+Error *index_open(Repo *repo, Index **out, Cancel *cancel) { return open_index(repo, false, out, cancel); }
+
+Error *index_open_reading(Repo *repo, Index **out, Cancel *cancel) { return open_index(repo, true, out, cancel); }
+
+size_t index_broken_segments(const Index *index) { return index->broken; }
 
 void index_free(Index *take) {
   if (!take) return;

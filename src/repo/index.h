@@ -15,6 +15,11 @@ typedef struct Index Index;
 
 /* Order matters for writers: their session must be durable before this is called (docs/format.md, protocol). */
 Error *index_open(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
+/* For restoring and verifying: plans do not matter, and a segment that does not open is left out instead of failing:
+ * what only it names is missing then. */
+Error *index_open_reading(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
+/* Segments left out. */
+size_t index_broken_segments(const Index *index);
 void index_free(Index *take);
 
 /* Thread-safe. */

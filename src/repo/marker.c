@@ -89,6 +89,7 @@ Error *marker_parse(Bytes text, Marker *out) {
   TRY(json_parse_object(text, MARKER_KEY, &doc));
   Marker marker = {0};
   TRY(parse_fields(doc, &marker));
+  TRY(json_check_form(text, doc, MARKER_KEY));
   json_object_del(doc, "mac");
   json_dump_sorted(doc, &marker.unsigned_text);
   *out = marker;

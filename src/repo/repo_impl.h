@@ -8,7 +8,7 @@
 /* The newest epochs that the slot was given, opened with its private key. */
 Error *repo_open_epochs(Store *store, const Slot *slot, const uint8_t secret_key[BOX_SECRET_LEN], Keys *keys,
                         Cancel *cancel) NODISCARD;
-/* Whether the keyring has anything for the slot. */
+/* Whether the keyring has anything for the slot that is as we wrote it. */
 Error *repo_slot_granted(Repo *repo, const Uuid *slot, bool *granted, Cancel *cancel) NODISCARD;
 /* Gives the newest epoch to the slot, then puts the slot itself. */
 Error *repo_put_slot(Repo *repo, const Slot *slot, Cancel *cancel) NODISCARD;

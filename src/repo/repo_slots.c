@@ -71,12 +71,11 @@ Error *repo_slot_granted(Repo *repo, const Uuid *slot, bool *granted, Cancel *ca
   Error *err = store_list(repo->store, "keyring/", keep_grant, &list, cancel);
   *granted = false;
   for (size_t i = list.names.len; i-- > 0 && !*granted && !err;) {
-    *granted = strstr(list.names.items[i], "/slots/") != NULL;
-    if (*granted) break;
     AUTO_BUF Buf body = {0};
     Bytes sealed = {0};
     err = store_get_all(repo->store, list.names.items[i], GRANT_MAX, &body, cancel);
-    if (!err) err = grant_find(buf_bytes(&body), slot, &sealed);
+    AUTO_ERR Error *broken = err ? NULL : grant_verify(repo->keys, list.names.items[i], buf_bytes(&body));
+    if (!err && !broken) err = grant_find(buf_bytes(&body), slot, &sealed);
     *granted = sealed.len > 0;
   }
   strlist_free(&list.names);

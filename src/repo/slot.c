@@ -106,6 +106,7 @@ Error *slot_parse(Bytes text, Slot *out) {
   json_get_hex(&r, "sealed_root", slot.sealed_root, sizeof slot.sealed_root);
   json_get_hex(&r, "mac", slot.mac, sizeof slot.mac);
   TRY(json_reader_end(&r));
+  TRY(json_check_form(text, doc, "key slot"));
   for (size_t k = 0; k < NELEMS(kind_names); k++) {
     if (strcmp(kind, kind_names[k]) != 0) continue;
     slot.kind = (SlotKind)k;

@@ -56,13 +56,14 @@ static Error *open_slot(Verify *v, const char *key) {
   Slot slot;
   bool ours;
   TRY(read_slot(v, key, &slot, &ours));
-  if (!ours) return NULL;
   char id[UUID_TEXT_LEN];
   if (strcmp(strrchr(key, '/') + 1, uuid_text(&slot.id, id)) != 0)
     return err_new(ERR_CORRUPT, "holds another slot than its name says");
-  TRY(slot_verify(&slot, v->repo->keys));
   bool granted;
   TRY(repo_slot_granted(v->repo, &slot.id, &granted, v->cancel));
+  if (!ours && !granted) return NULL;
+  if (!ours) return err_new(ERR_CORRUPT, "says it belongs to another repository");
+  TRY(slot_verify(&slot, v->repo->keys));
   return granted ? NULL : err_new(ERR_CORRUPT, "the keyring has nothing for it: it opens nothing");
 }
 
@@ -136,6 +137,16 @@ static Error *open_segment(Verify *v, const char *key) {
   return segment_open(buf_bytes(&body), &view);
 }
 
+/* Without it all slots would fall back to an older epoch. */
+static Error *check_newest_grant(Verify *v) {
+  if (v->repo->keys->epochs < 2) return NULL;
+  char key[96];
+  snprintf(key, sizeof key, "keyring/%08u/grant", v->repo->keys->epochs - 1);
+  StoreStat stat;
+  count_object(v);
+  return verify_report(v, key, store_stat(v->repo->store, key, &stat, v->cancel));
+}
+
 static Error *check_objects(Verify *v) {
   static const struct {
     const char *prefix;
@@ -143,6 +154,7 @@ static Error *check_objects(Verify *v) {
   } kinds[] = {{"keys/", open_slot},        {"keyring/", open_keyring}, {"series/", open_series},
                {"sessions/", open_session}, {"plans/", open_plan},       {"index/", open_segment}};
   TRY(check_marker(v));
+  TRY(check_newest_grant(v));
   for (size_t k = 0; k < NELEMS(kinds); k++) {
     AUTO_STRLIST StrList keys = {0};
     TRY(repo_list_keys(v->repo, kinds[k].prefix, &keys, v->cancel));
@@ -287,7 +299,7 @@ static Error *verify_run(Verify *v) {
   progress_phase(progress, "checking objects", false);
   TRY(check_objects(v));
   Index *index;
-  Error *err = index_open(v->repo, &index, v->cancel);
+  Error *err = index_open_reading(v->repo, &index, v->cancel);
   if (err) return verify_report(v, "index/", err); /* without an index nothing more can be said */
   err = index_visit_packs(index, check_presence, v);
   progress_phase(progress, "checking snapshots", false);

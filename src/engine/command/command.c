@@ -258,8 +258,9 @@ static Error *restore_into_file(CommandEngine *self, const RestorePlan *plan, So
   struct stat st;
   bool exists = lstat(plan->target, &st) == 0;
   if (exists && (S_ISDIR(st.st_mode) || !plan->overwrite)) {
-    return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: it exists", plan->target),
-                    "choose the path of a file that does not exist yet, or name what may be overwritten with --confirm");
+    return err_hint(
+        err_new(ERR_NOT_EMPTY, "restoring to %s: it exists", plan->target),
+        "choose the path of a file that does not exist yet, or name what may be overwritten with --confirm");
   }
   const char *slash = strrchr(plan->target, '/');
   if (!slash || !slash[1]) return err_new(ERR_USAGE, "restoring to %s: not the absolute path of a file", plan->target);
