@@ -226,8 +226,8 @@ static void print_sizes(const InfoCommand *c) {
   const SnapshotStats *s = &c->picked.snapshot.stats;
   char a[16], b[16], d[16];
   AUTO_FREE char *holds =
-      mem_printf("%s in %llu file%s, %llu entries", str_size(s->source_bytes, a), (unsigned long long)s->files,
-                 s->files == 1 ? "" : "s", (unsigned long long)s->entries);
+      mem_printf("%s in %llu file%s, %llu entr%s", str_size(s->source_bytes, a), (unsigned long long)s->files,
+                 s->files == 1 ? "" : "s", (unsigned long long)s->entries, s->entries == 1 ? "y" : "ies");
   line(c, "holds", holds);
   AUTO_FREE char *cost = mem_printf("%s read, %s new, %s stored", str_size(s->read_bytes, a), str_size(s->new_bytes, b),
                                     str_size(s->stored_bytes, d));

@@ -117,7 +117,6 @@ static Error *write_content(Export *e, const TreeEntry *entry, ContentWrite *wri
 
 typedef struct TarJob {
   Export *e;
-  ExportFile *file;
   TarWriter *tar;
   Map *names;        /* content that came under a hard link's name, because the file itself comes later or not at all */
   TreeCursor *links; /* finds what hard links name; NULL until there is one */
@@ -198,7 +197,7 @@ static Error *add_entries(TarJob *job) {
     if (!is_selected(e, entry.entry.path)) continue;
     e->result->entries++;
     AUTO_FREE char *shown = str_printable(entry.entry.path);
-    err = err_wrap(add_entry(job, &entry), "%s", shown);
+    err = err_wrap(add_entry(job, &entry), "exporting %s", *shown ? shown : "the root");
   }
   tree_cursor_free(cursor);
   return err ? err : tar_finish(job->tar);
@@ -215,7 +214,7 @@ static void names_free(Map *names) {
 }
 
 static Error *export_tar(Export *e, ExportFile *file) {
-  TarJob job = {.e = e, .file = file, .tar = tar_new(write_file, file), .names = map_new()};
+  TarJob job = {.e = e, .tar = tar_new(write_file, file), .names = map_new()};
   Error *err = add_entries(&job);
   tree_cursor_free(job.links);
   tar_free(job.tar);
@@ -264,7 +263,7 @@ static Error *export_database(Export *e, const TreeEntry *entry, ExportFile *fil
   AUTO_FREE char *shown = str_printable(entry->entry.path);
   Error *err =
       e->request->format == EXPORT_SQL ? export_sql(e, entry, file) : write_content(e, entry, write_file, file);
-  return err_wrap(err, "%s", shown);
+  return err_wrap(err, "exporting %s", shown);
 }
 
 static Error *open_target(Export *e, const char *path, ExportFile **out) {

@@ -3,6 +3,12 @@
 #include "base/mem.h"
 #include "base/timefmt.h"
 
+/* What a thread was told about a parent: it borrows that until it asks again. */
+typedef struct Told {
+  pthread_t thread;
+  Entry *holder;
+} Told;
+
 typedef struct OpsSink {
   Sink base;
   const Ops *ops;
@@ -12,6 +18,8 @@ typedef struct OpsSink {
   uint64_t allowed_ns; /* when the bytes taken so far are paid for */
   Error **failed;      /* one a writer */
   size_t alive;
+  Told *told; /* one a thread that asked */
+  size_t told_len;
 } OpsSink;
 
 typedef struct OpsStream {
@@ -42,13 +50,25 @@ static Error *leave_behind(OpsSink *s, size_t i, Error *take) {
   return NULL;
 }
 
-static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found) {
-  OpsSink *s = sink_of(sink);
-  *found = false;
-  ParentFile first = {0};
-  bool any = false;
+/* Keeps an entry for this thread, in place of the one before. */
+static void hold_for_thread(OpsSink *s, Entry *take) {
+  LOCKED(&s->lock);
+  pthread_t self = pthread_self();
+  for (size_t i = 0; i < s->told_len; i++) {
+    if (!pthread_equal(s->told[i].thread, self)) continue;
+    entry_free(s->told[i].holder);
+    s->told[i].holder = take;
+    return;
+  }
+  if (!take) return;
+  s->told = (Told *)mem_resize(s->told, s->told_len + 1, sizeof *s->told);
+  s->told[s->told_len++] = (Told){.thread = self, .holder = take};
+}
+
+/* What all repositories have at this path, or *found false. */
+static Error *common_parent(OpsSink *s, Bytes path, ParentFile *out, bool *found) {
   for (size_t i = 0; i < s->len; i++) {
-    ParentFile parent;
+    ParentFile parent = {0};
     bool here = false;
     if (!is_alive(s, i)) continue;
     Error *err = writer_parent(s->writers[i], path, &parent, &here);
@@ -56,18 +76,31 @@ static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found)
       TRY(leave_behind(s, i, err));
       continue;
     }
-    if (!here) return NULL;
-    if (!any) {
-      any = true;
-      first = parent;
+    if (here && !*found) {
+      *found = true;
+      *out = parent;
       continue;
     }
-    bool same = parent.type == first.type && parent.mtime_ns == first.mtime_ns && parent.ctime_ns == first.ctime_ns &&
-                parent.inode == first.inode && parent.device == first.device && parent.size == first.size;
-    if (!same) return NULL;
-    if (parent.read_ns < first.read_ns) first.read_ns = parent.read_ns;
+    entry_free(parent.holder);
+    bool same = here && parent.type == out->type && parent.mtime_ns == out->mtime_ns &&
+                parent.ctime_ns == out->ctime_ns && parent.inode == out->inode && parent.device == out->device &&
+                parent.size == out->size;
+    if (!same) {
+      *found = false;
+      return NULL;
+    }
+    if (parent.read_ns < out->read_ns) out->read_ns = parent.read_ns;
   }
-  if (!any) return NULL;
+  return NULL;
+}
+
+static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found) {
+  OpsSink *s = sink_of(sink);
+  *found = false;
+  ParentFile first = {0};
+  Error *err = common_parent(s, path, &first, found);
+  hold_for_thread(s, first.holder);
+  if (err || !*found) return err;
   *out = (ParentEntry){.entry = {.path = path,
                                  .type = first.type,
                                  .mode = first.mode,
@@ -75,9 +108,10 @@ static Error *sink_parent(Sink *sink, Bytes path, ParentEntry *out, bool *found)
                                  .ctime_ns = first.ctime_ns,
                                  .inode = first.inode,
                                  .device = first.device,
-                                 .size = first.size},
+                                 .size = first.size,
+                                 .xattrs = first.holder ? first.holder->xattrs : NULL,
+                                 .xattrs_len = first.holder ? first.holder->xattrs_len : 0},
                        .read_ns = first.read_ns};
-  *found = true;
   return NULL;
 }
 
@@ -245,6 +279,8 @@ void ops_sink_free(Sink *take) {
   OpsSink *s = sink_of(take);
   for (size_t i = 0; i < s->len; i++) err_free(s->failed[i]);
   free(s->failed);
+  for (size_t i = 0; i < s->told_len; i++) entry_free(s->told[i].holder);
+  free(s->told);
   mutex_free(&s->lock);
   free(s);
 }

@@ -1,6 +1,9 @@
 #include "ops/source.h"
 
 #include "base/mem.h"
+#include "sys/fs.h"
+
+enum { FILES_AT_ONCE = 8192 };
 
 struct OpsSource {
   Source base;
@@ -76,7 +79,10 @@ static Error *source_fetch(Source *source, const FetchOps *ops, void *ctx, Cance
                             .zero = fetch_zero,
                             .read = ops->read ? fetch_read : NULL,
                             .finish = fetch_finish};
-  RestoreOptions options = {.workers = s->ops->cpus, .progress = s->ops->progress};
+  uint32_t files = fs_open_files_limit(); /* half of them: directories and packs are open too */
+  RestoreOptions options = {.workers = s->ops->cpus,
+                            .progress = s->ops->progress,
+                            .max_open_files = files / 2 < FILES_AT_ONCE ? files / 2 : FILES_AT_ONCE};
   RestoreStats stats;
   Error *err = restore_fetch(s->repo, s->index, &s->snapshot->root, &restore_ops, &fetch, &options, &stats, cancel);
   s->stats.files += stats.files;

@@ -242,6 +242,7 @@ static void data_key_cache(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], const 
 enum { SEALED_DATA_KEY = 16 + DATA_KEY_ID_LEN + KEY_LEN };
 
 Error *repo_data_key_new(Repo *repo, uint8_t id[DATA_KEY_ID_LEN], uint8_t key[KEY_LEN], Cancel *cancel) {
+  TRY(repo_check_writable(repo));
   uint32_t epoch = repo->keys->epochs - 1;
   store_u32(id, epoch);
   sys_random(repo->sys, id + 4, DATA_KEY_ID_LEN - 4);
@@ -300,6 +301,7 @@ Error *repo_data_key(Repo *repo, const uint8_t id[DATA_KEY_ID_LEN], uint8_t key[
  * -------------------------------------------------------------------------------------------------------- */
 
 Error *repo_put_object(Repo *repo, ObjectType type, const Uuid *series, const char *name, Bytes body, Cancel *cancel) {
+  TRY(repo_check_writable(repo));
   AUTO_BUF Buf sealed = {0};
   TRY(object_seal(repo->sys, repo->keys, type, series, name, body, &sealed));
   return err_wrap(store_put(repo->store, name, buf_bytes(&sealed), PUT_NEW, cancel), "writing %s", name);

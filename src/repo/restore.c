@@ -36,6 +36,7 @@ typedef struct Restore {
   uint32_t *complete; /* files whose last item is written */
   size_t complete_len;
   Error *fatal;
+  Error *first_failed; /* of the files that were given up */
   bool running, stopping;
   Cond start;
   Thread **threads;
@@ -264,7 +265,10 @@ static Error *finish_file(Restore *r, uint32_t number) {
   RestoreFile *file = &r->files[number];
   r->stats->files++;
   r->stats->bytes += file->entry->size;
-  if (file->failed) r->stats->damaged_files++;
+  if (file->failed) {
+    r->stats->damaged_files++;
+    if (!r->first_failed) r->first_failed = err_copy(file->failed);
+  }
   if (r->options.progress) progress_add(&r->options.progress->files_done, 1);
   Error *failed = STEAL(file->failed);
   Error *err = r->ops->finish(r->ctx, file->handle, failed);
@@ -327,8 +331,9 @@ static Error *restore_start(Restore *r) {
   mutex_init(&r->lock, r->repo->sys);
   cond_init(&r->changed, r->repo->sys);
   cond_init(&r->start, r->repo->sys);
-  r->files = NEW_ARRAY(RestoreFile, PLAN_FILES_MAX);
-  r->complete = NEW_ARRAY(uint32_t, PLAN_FILES_MAX);
+  if (!r->options.max_open_files) r->options.max_open_files = RESTORE_OPEN_FILES;
+  r->files = NEW_ARRAY(RestoreFile, r->options.max_open_files);
+  r->complete = NEW_ARRAY(uint32_t, r->options.max_open_files);
   r->reader = frame_reader_new(r->repo, r->index, r->cancel);
   if (!r->options.workers) r->options.workers = sys_cpus(r->repo->sys);
   r->threads = NEW_ARRAY(Thread *, r->options.workers);
@@ -368,7 +373,7 @@ static Error *walk_entry(void *ctx, const TreeEntry *entry) {
   Restore *r = (Restore *)ctx;
   if (entry->entry.type != ENTRY_FILE || !r->ops->select(r->ctx, &entry->entry)) return NULL;
   TRY(plan_file(r, entry));
-  return r->files_len == PLAN_FILES_MAX ? run_batch(r) : NULL;
+  return r->files_len == r->options.max_open_files ? run_batch(r) : NULL;
 }
 
 /* A part of the tree is lost, and with it the names of files: the rest is restored, then this is the result. */
@@ -395,9 +400,11 @@ Error *restore_fetch(Repo *repo, Index *index, const TreeRoot *root, const Resto
   restore_stop(&r, err);
   err = err_first(err, r.lost);
   if (!err && stats->damaged_files)
-    return err_hint(err_new(ERR_CORRUPT, "%llu of %llu files could not be restored: the repository is damaged",
-                            (unsigned long long)stats->damaged_files, (unsigned long long)stats->files),
-                    "`holdfast verify` names what is damaged; another snapshot or another repository may have it");
+    err = err_hint(
+        err_new(ERR_CORRUPT, "%llu of %llu files could not be restored; the first: %s",
+                (unsigned long long)stats->damaged_files, (unsigned long long)stats->files, err_text(r.first_failed)),
+        "`holdfast verify` names what is damaged; another snapshot or another repository may have it");
+  err_free(r.first_failed);
   return err;
 }
 

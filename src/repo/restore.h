@@ -25,9 +25,11 @@ typedef struct RestoreOps {
 } RestoreOps;
 
 typedef struct RestoreOptions {
-  unsigned workers;   /* 0: one a processor */
-  Progress *progress; /* may be NULL */
+  unsigned workers;        /* 0: one a processor */
+  Progress *progress;      /* may be NULL */
+  uint32_t max_open_files; /* created and not finished at the same time; 0: RESTORE_OPEN_FILES */
 } RestoreOptions;
+enum { RESTORE_OPEN_FILES = 256 };
 
 typedef struct RestoreStats {
   uint64_t files, bytes;

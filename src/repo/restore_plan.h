@@ -10,7 +10,6 @@ enum {
   RANGE_GAP_MAX = 1024 * 1024,
   PLAN_FRAMES_MAX = 256 * 1024,
   PLAN_ITEMS_MAX = 1024 * 1024,
-  PLAN_FILES_MAX = 32 * 1024,
 };
 
 /* A frame to fetch. */

@@ -270,6 +270,7 @@ Error *writer_parent(Writer *w, Bytes path, ParentFile *out, bool *found) {
                       .size = e->size,
                       .read_ns = entry.read_ns,
                       .has_pages = entry.content.kind == CONTENT_PAGES};
+  if (e->xattrs_len) out->holder = entry_copy(&(Entry){.xattrs = e->xattrs, .xattrs_len = e->xattrs_len});
   return NULL;
 }
 

@@ -42,6 +42,7 @@ typedef struct ParentFile {
   uint64_t inode, device, size;
   uint64_t read_ns;
   bool has_pages; /* its content is a page map */
+  Entry *holder;  /* its extended attributes, in an entry with nothing else; NULL: none. Owned: entry_free */
 } ParentFile;
 /* Thread-safe. *found false without a (trustworthy) parent. */
 Error *writer_parent(Writer *w, Bytes path, ParentFile *out, bool *found) NODISCARD;

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -214,4 +215,16 @@ Error *fs_free_space(const char *path, uint64_t *out_bytes) {
   if (MUL_OVERFLOWS((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, &bytes_free)) bytes_free = UINT64_MAX;
   *out_bytes = bytes_free;
   return NULL;
+}
+
+uint32_t fs_open_files_limit(void) {
+  const rlim_t most = 64 * 1024, least = 256;
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return least;
+  rlim_t want = limit.rlim_max < most ? limit.rlim_max : most;
+  if (limit.rlim_cur < want) {
+    struct rlimit raised = {.rlim_cur = want, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) return (uint32_t)want;
+  }
+  return (uint32_t)(limit.rlim_cur < most ? limit.rlim_cur : most);
 }

@@ -43,6 +43,8 @@ bool fs_exists(const char *path);
 /* Owned absolute path without "." and ".." and double slashes, resolved as text against the working directory. */
 Error *fs_absolute(const char *path, char **out) NODISCARD;
 char *fs_join(const char *dir, const char *name); /* owned */
+/* Raises the limit of open files as far as this process may (to 64 Ki at most); returns it. */
+uint32_t fs_open_files_limit(void);
 /* Bytes free for us on the file system that holds path. */
 Error *fs_free_space(const char *path, uint64_t *out_bytes) NODISCARD;
 
