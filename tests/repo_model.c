@@ -200,7 +200,7 @@ Error *model_compare(Repo *repo, const Snapshot *snapshot, const Model *model, C
   static const RestoreOps ops = {
       .select = select_all, .create = create_file, .write = write_file_at, .finish = finish_file};
   Index *index;
-  TRY(index_open(repo, &index, cancel));
+  TRY(index_open_reading(repo, &index, cancel));
   Model found = {0};
   Restored r = {.model = &found};
   RestoreOptions options = {.workers = 2};

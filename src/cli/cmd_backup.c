@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/str.h"
 #include "cli/args.h"
 #include "cli/backup_report.h"
 #include "cli/commands.h"
@@ -31,8 +32,8 @@ static Error *read_labels(BackupCommand *b) {
     const char *text = given->items[i], *equals = strchr(text, '=');
     if (!equals || equals == text)
       return err_hint(err_new(ERR_USAGE, "--label %s: not KEY=VALUE", text), "for example --label release=4.2");
-    b->labels[b->labels_len++] =
-        (Label){.key = mem_strndup(text, (size_t)(equals - text)), .value = mem_strdup(equals + 1)};
+    b->labels[b->labels_len++] = (Label){.key = str_printable(bytes(text, (size_t)(equals - text))),
+                                         .value = str_printable(bytes_str(equals + 1))};
   }
   return NULL;
 }

@@ -104,7 +104,7 @@ static Error *run(DiffCommand *d) {
   TRY(repositories_open(&d->w, NULL, REPOSITORIES_ANY, &d->repositories));
   TRY(pick_two(&d->w, &d->repositories, args_operand(args, 0), args_operand(args, 1), &d->a, &d->b));
   Index *index;
-  TRY(index_open(d->a.from->repo, &index, d->ctx->cancel));
+  TRY(index_open_reading(d->a.from->repo, &index, d->ctx->cancel));
   FrameReader *reader = frame_reader_new(d->a.from->repo, index, d->ctx->cancel);
   Error *err = tree_diff(frame_reader_source(reader), &d->a.snapshot.root, &d->b.snapshot.root, visit, d);
   frame_reader_free(reader);

@@ -214,7 +214,7 @@ static Error *search_repository(FindCommand *f, const OpenRepository *r, const c
   SnapshotList list = {0};
   TRY(ops_list_snapshots(&f->w.ops, r->repo, selector, &list));
   Index *index;
-  Error *err = index_open(r->repo, &index, f->ctx->cancel);
+  Error *err = index_open_reading(r->repo, &index, f->ctx->cancel);
   if (!err) {
     FrameReader *reader = frame_reader_new(r->repo, index, f->ctx->cancel);
     f->from = r;

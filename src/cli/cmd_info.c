@@ -76,7 +76,7 @@ static Error *collect_pages(InfoCommand *c) {
   if (strcmp(c->picked.snapshot.engine, "sqlite") != 0) return NULL;
   Repo *repo = c->picked.from->repo;
   Index *index;
-  TRY(index_open(repo, &index, c->ctx->cancel));
+  TRY(index_open_reading(repo, &index, c->ctx->cancel));
   FrameReader *reader = frame_reader_new(repo, index, c->ctx->cancel);
   Error *err = walk_pages(c, frame_reader_source(reader));
   frame_reader_free(reader);

@@ -12,7 +12,7 @@
 /* The key file that --create-key-file names must be new; the one of --key-file is made when it is not there. */
 typedef struct NewKey {
   const char *path; /* NULL: none is made */
-  bool made;        /* by this run: removed again when no repository came to use it */
+  bool made;        /* by this run, and no repository uses it yet: removed when none comes to */
 } NewKey;
 
 static Error *make_key(CliContext *ctx, NewKey *out) {
@@ -81,27 +81,29 @@ static void print_text(Workspace *w, const RepositoryPlace *place, const Repo *r
               shown, uuid_text(&repo->keys->repo, id), code);
 }
 
-static Error *init_one(Workspace *w, const RepositoryPlace *place, const NewKey *key) {
+static Error *init_one(Workspace *w, const RepositoryPlace *place, NewKey *key) {
   char code[RECOVERY_CODE_LEN];
   Repo *repo;
   TRY(make_repository(w, place, code, &repo));
+  key->made = false;
   if (output_json_mode(w->ctx->output))
     print_json(w, place, repo, code, key);
   else
     print_text(w, place, repo, code);
   secret_wipe(code, sizeof code);
   repo_free(repo);
-  return NULL;
+  return err_hint(output_finish(w->ctx->output),
+                  "the repository is made, but its recovery code was not shown: make another one with `holdfast key add "
+                  "--new-recovery-code`");
 }
 
 static Error *init_all(Workspace *w, const RepositoryPlaces *places) {
   NewKey key = {0};
   TRY(make_key(w->ctx, &key));
   Error *err = NULL;
-  size_t made = 0;
-  for (; made < places->len && !err; made++) err = init_one(w, &places->items[made], &key);
+  for (size_t i = 0; i < places->len && !err; i++) err = init_one(w, &places->items[i], &key);
   /* Nothing opens with it but a repository that was begun and does not exist. */
-  if (err && made == 1 && key.made) unlink(key.path);
+  if (err && key.made) unlink(key.path);
   return err;
 }
 

@@ -226,7 +226,7 @@ static Error *walk(LsCommand *ls, TreeCursor *cursor, Bytes dir, size_t *found) 
 
 static Error *list_tree(LsCommand *ls, const OpenRepository *r, const Snapshot *snapshot, const char *path) {
   Index *index;
-  TRY(index_open(r->repo, &index, ls->ctx->cancel));
+  TRY(index_open_reading(r->repo, &index, ls->ctx->cancel));
   FrameReader *reader = frame_reader_new(r->repo, index, ls->ctx->cancel);
   TreeCursor *cursor = tree_cursor_new(frame_reader_source(reader), &snapshot->root);
   size_t found = 0;

@@ -33,7 +33,9 @@ static Error *live_path(const RestoreCommand *r, char **out) {
                     "restore to a path: --to");
   SourceAddress address AUTO_ADDRESS = {0};
   Error *err = source_address_parse(s->address, &address);
-  bool path = !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,");
+  /* A "\\x" may stand for a byte or for itself (str.h). */
+  bool path = !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,") &&
+              !strstr(address.rest, "\\x");
   err_free(err);
   if (!path)
     return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),

@@ -1,5 +1,8 @@
 /* main.c: the process: signals, secrets out of the environment, streams. Everything else is app.c. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/app.h"
 #include "cli/signals.h"
@@ -24,7 +27,18 @@ static uint8_t *take_passphrase(size_t *out_len) {
   return secret;
 }
 
+/* What is closed would be taken by the next file opened, and messages would go into it. Reading only: what is written
+ * there still fails, and is reported. */
+static void open_standard_streams(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    int taken = open("/dev/null", O_RDONLY);
+    CHECK(taken == fd);
+  }
+}
+
 int main(int argc, char **argv) {
+  open_standard_streams();
   secret_init();
   signals_install();
   size_t passphrase_len = 0;

@@ -1,6 +1,7 @@
 #include "cli/sources.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/suggest.h"
 #include "cli/args.h"
 #include "ops/address.h"
@@ -89,7 +90,7 @@ static void apply_options(const Workspace *w, CliSource *out) {
   const char *name = args_text(args, OPT_NAME);
   if (!name) return;
   free(out->name);
-  out->name = mem_strdup(name);
+  out->name = str_printable(bytes_str(name));
 }
 
 static Error *resolve(Workspace *w, const char *text, CliSource *out) {

@@ -77,7 +77,8 @@ void source_address_free(SourceAddress *address) {
 }
 
 char *source_address_text(const SourceAddress *address) {
-  return address->type ? mem_printf("%s:%s", address->type, address->rest) : mem_strdup(address->rest);
+  AUTO_FREE char *rest = str_printable(bytes_str(address->rest));
+  return address->type ? mem_printf("%s:%s", address->type, rest) : STEAL(rest);
 }
 
 char *source_address_name(const char *host, const SourceAddress *address) {

@@ -138,7 +138,14 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
                            .scratch_dir = ops->scratch_dir,
                            .host = ops->host,
                            .progress = ops->progress};
-  return writer_begin(t->repo, &options, &t->writer, ops->cancel);
+  TRY(writer_begin(t->repo, &options, &t->writer, ops->cancel));
+  size_t broken = writer_broken_segments(t->writer);
+  if (!broken) return NULL;
+  AUTO_FREE char *text = mem_printf("%s: %zu damaged index segment%s (`holdfast verify` names them): everything is read, "
+                                    "and what they named is stored again",
+                                    t->repo->store->name, broken, broken == 1 ? "" : "s");
+  notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+  return NULL;
 }
 
 static Error *target_commit(const Ops *ops, const BackupRequest *request, Target *t, const EngineFacts *facts,

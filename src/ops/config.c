@@ -128,12 +128,22 @@ static Config *config_new(void) {
   return config;
 }
 
+/* Variables that hold secrets are not for hooks and commands to see. */
+static void hide_secrets(const ConfigRepository *repository) {
+  secret_source_hide(repository->passphrase);
+  if (!repository->key) return;
+  SecretSource key = config_key_source(repository->key);
+  secret_source_hide(&key);
+}
+
 static Error *finish(Config *take, Error *err, Config **out) {
   if (!err) err = merge(take);
   if (err) {
     config_free(take);
+    if (err_is(err, ERR_LIMIT)) err = err_recode(err, ERR_USAGE); /* whoever wrote the file can mend it */
     return err_wrap(err, "reading the configuration");
   }
+  for (size_t i = 0; i < take->repositories_len; i++) hide_secrets(take->repositories[i]);
   *out = take;
   return NULL;
 }

@@ -359,7 +359,7 @@ Error *ops_export(const Ops *ops, const ExportRequest *request, ExportResult *ou
   *out = (ExportResult){0};
   Export e = {.ops = ops, .request = request, .result = out};
   progress_phase(ops->progress, "reading the index", false);
-  TRY(index_open(request->repo, &e.index, ops->cancel));
+  TRY(index_open_reading(request->repo, &e.index, ops->cancel));
   e.reader = frame_reader_new(request->repo, e.index, ops->cancel);
   e.source = frame_reader_source(e.reader);
   if (ops->progress) progress_add(&ops->progress->total_bytes, request->snapshot->root.bytes);

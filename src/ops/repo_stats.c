@@ -69,7 +69,7 @@ static Error *count_pack(void *ctx, const IndexPack *pack UNUSED) {
 
 static Error *count_index(const Ops *ops, Repo *repo, RepoStats *out) {
   Index *index;
-  TRY(index_open(repo, &index, ops->cancel));
+  TRY(index_open_reading(repo, &index, ops->cancel));
   out->frames = index_frames(index);
   out->segments = index_segments(index);
   out->packs_missing = index_missing_packs(index);

@@ -52,7 +52,7 @@ static bool select_only(void *ctx, const Entry *entry) {
 
 Error *ops_restore_plan(const Ops *ops, const RestoreRequest *request, RestorePreview *out) {
   Index *index;
-  TRY(index_open(request->repo, &index, ops->cancel));
+  TRY(index_open_reading(request->repo, &index, ops->cancel));
   *out = (RestorePreview){.target_exists = fs_exists(request->target)};
   out->would_overwrite = out->target_exists && request->overwrite;
   StrList only = request->only;
@@ -68,7 +68,13 @@ Error *ops_restore_plan(const Ops *ops, const RestoreRequest *request, RestorePr
 static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *notices, RestoreResult *out) {
   Index *index;
   progress_phase(ops->progress, "reading the index", false);
-  TRY(index_open(request->repo, &index, ops->cancel));
+  TRY(index_open_reading(request->repo, &index, ops->cancel));
+  if (index_broken_segments(index)) {
+    AUTO_FREE char *text = mem_printf("%zu index segment(s) of the repository are damaged; what they said is taken from "
+                                      "the packs themselves: run `holdfast verify`",
+                                      index_broken_segments(index));
+    ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+  }
   Engine *engine;
   Error *err = open_engine(ops, request->snapshot, request->restore_command, &engine);
   if (!err) {

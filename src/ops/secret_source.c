@@ -27,8 +27,23 @@ static Error *take_bytes(uint8_t *data, size_t len, bool raw, uint8_t **out, siz
   return NULL;
 }
 
+/* Children get nothing that begins with HOLDFAST_ (process.h). */
+static char *hidden_name(const char *name) { return mem_printf("HOLDFAST_SECRET_%s", name); }
+
+void secret_source_hide(const SecretSource *source) {
+  if (!source || !source->env || str_starts(source->env, "HOLDFAST_")) return;
+  char *value = getenv(source->env);
+  if (!value) return;
+  AUTO_FREE char *hidden = hidden_name(source->env);
+  CHECK(setenv(hidden, value, 1) == 0);
+  secret_wipe(value, strlen(value)); /* /proc/PID/environ shows where it was */
+  unsetenv(source->env);
+}
+
 static Error *read_env(const char *name, bool raw, uint8_t **out, size_t *out_len) {
+  AUTO_FREE char *hidden = hidden_name(name);
   const char *value = getenv(name);
+  if (!value) value = getenv(hidden);
   if (!value) return err_new(ERR_USAGE, "the variable is not set");
   size_t len = strlen(value);
   if (len > SECRET_SOURCE_MAX) return err_new(ERR_LIMIT, "longer than 64 KiB");

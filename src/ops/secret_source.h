@@ -18,6 +18,10 @@ enum { SECRET_SOURCE_MAX = 64 * 1024 };
 Error *secret_source_read(Sys *sys, const SecretSource *source, bool raw, const Cancel *cancel, uint8_t **out,
                           size_t *out_len, bool *out_open) NODISCARD;
 
+/* Takes a variable that holds a secret out of the environment, so that no child sees it; secret_source_read still finds
+ * it. For the time before threads and children. NULL, and sources that are no variable, are fine. */
+void secret_source_hide(const SecretSource *source);
+
 /* "file /etc/holdfast/key", "variable NAME", "command pass …" (arguments may be secrets, so only the program). Owned.
  */
 char *secret_source_describe(const SecretSource *source);

@@ -1,6 +1,7 @@
 #include "ops/select.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/timefmt.h"
 #include "repo/uuid.h"
 
@@ -13,7 +14,8 @@ static Error *no_such_series(const SeriesList *list, const char *text) {
                   list->len ? "it has: " : "it has no snapshots yet: `holdfast backup`", known);
 }
 
-Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *text, const Series **out) {
+Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *name, const Series **out) {
+  AUTO_FREE char *text = str_printable(bytes_str(name)); /* as the records have it */
   const Series *found = series_by_name(list, text);
   if (!found) {
     AUTO_FREE char *local = mem_printf("%s:%s", ops->host, text);
@@ -99,12 +101,28 @@ static Error *of_source(const Ops *ops, Repo *repo, const char *source, const Wh
   return err;
 }
 
+/* "latest" alone: the newest of all, as long as they are one source's. */
+static Error *latest_of_all(const Ops *ops, Repo *repo, Snapshot *out) {
+  SnapshotList list = {0};
+  TRY(list_of(ops, repo, NULL, &list));
+  Error *err = NULL;
+  for (size_t i = 1; i < list.len && !err; i++)
+    if (!uuid_equal(&list.items[i].series, &list.items[0].series))
+      err = err_hint(err_new(ERR_USAGE, "latest: of which source? The repository holds several"),
+                     "say %s@latest or %s@latest", list.items[0].source, list.items[i].source);
+  if (!err) err = by_time(&list, "the repository", UINT64_MAX, out);
+  snapshot_list_free(&list);
+  return err;
+}
+
 Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) {
   uint64_t now = sys_now_ns(ops->sys);
   When alone = {0};
   Error *not_when = when_parse(text, now, &alone);
   bool is_id = !not_when && alone.kind == WHEN_SNAPSHOT;
+  bool is_latest = !not_when && alone.kind == WHEN_LATEST && strcmp(text, "latest") == 0;
   err_free(not_when);
+  if (is_latest) return latest_of_all(ops, repo, out);
   if (is_id) {
     SnapshotList list = {0};
     TRY(list_of(ops, repo, NULL, &list));
@@ -117,6 +135,15 @@ Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot 
   When when;
   TRY(source_when_split(text, now, &source, &when, &suspect));
   Error *err = of_source(ops, repo, source, &when, out);
+  if (err_is(err, ERR_NOT_FOUND) && when.said) { /* a source's own name may end like a moment: /srv/photos@2024 */
+    When latest = {.kind = WHEN_LATEST};
+    Error *no_name = of_source(ops, repo, text, &latest, out);
+    if (!no_name) {
+      err_free(err);
+      return NULL;
+    }
+    err_free(no_name);
+  }
   if (err_is(err, ERR_NOT_FOUND) && suspect)
     err = err_hint(err, "\"%s\" is no moment: an id, latest, a time, or -2h is", suspect);
   return err;

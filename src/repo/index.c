@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 #include "codec/blake3.h"
+#include "repo/frames.h"
+#include "repo/index_small.h"
 #include "repo/plan.h"
 #include "repo/uuid.h"
 #include "sys/fs.h"
@@ -31,11 +33,13 @@ typedef struct PackSeen {
 
 struct Index {
   Repo *repo;
-  bool reading; /* nothing will be written: plans do not matter, damaged segments are left out */
+  bool reading; /* nothing will be written: plans do not matter, packs of damaged segments are looked into */
   size_t broken;
   Mutex lock;
   IndexSegment **segments;
   size_t len, cap;
+  size_t in_small; /* segments [0, in_small) that are small are in this list */
+  SmallIndex small;
   uint64_t *filter;
   uint64_t filter_bits, filter_used;
   uint64_t frames;
@@ -258,12 +262,74 @@ static void cache_prune(Index *index, const StrList *listed) {
   closedir(files);
 }
 
-/* For readers a damaged segment is a loss, not the end. */
+/* A damaged segment is a loss, not the end: a writer stores again what only it named. */
 static Error *pass_over(Index *index, Error *take) {
-  if (!index->reading || !(err_is(take, ERR_CORRUPT) || err_is(take, ERR_IO) || err_is(take, ERR_LIMIT))) return take;
+  bool unreadable = err_is(take, ERR_CORRUPT) || err_is(take, ERR_LIMIT) || (index->reading && err_is(take, ERR_IO));
+  if (!unreadable) return take;
   err_free(take);
   index->broken++;
   return NULL;
+}
+
+static bool is_named(const Index *index, const Uuid *id) {
+  for (size_t s = 0; s < index->len; s++) {
+    const Segment *view = &index->segments[s]->view;
+    for (uint32_t i = 0; i < view->packs; i++) {
+      SegmentPack pack;
+      segment_pack(view, i, &pack);
+      if (uuid_equal(&pack.id, id)) return true;
+    }
+  }
+  return false;
+}
+
+/* For readers: what a damaged segment said, the packs' own footers say too. Packs that no segment ever named (a backup
+ * that was killed) come along; a frame is the same wherever it is read. */
+static Error *salvage_pack(Index *index, const PackSeen *seen, Cancel *cancel) {
+  PackFooter footer;
+  Error *err = pack_read_footer(index->repo, &seen->id, seen->size, &footer, cancel);
+  if (err_is(err, ERR_CANCELLED)) return err;
+  if (err) {
+    err_free(err);
+    return NULL;
+  }
+  SegmentBuilder *builder = segment_builder_new();
+  segment_builder_add(builder, &seen->id, seen->size, footer.keys, footer.keys_len, footer.frames, footer.frames_len);
+  pack_footer_free(&footer);
+  IndexSegment *segment = NEW(IndexSegment);
+  segment->name = mem_strdup("salvaged");
+  segment_builder_finish(builder, &segment->body);
+  segment_builder_free(builder);
+  err = segment_open(buf_bytes(&segment->body), &segment->view);
+  if (err) {
+    segment_free(segment);
+    return err;
+  }
+  index_add(index, segment);
+  return NULL;
+}
+
+static Error *salvage(Index *index, Cancel *cancel) {
+  for (size_t i = 0; i < index->seen_len; i++) {
+    TRY(cancel_check(cancel));
+    if (!is_named(index, &index->seen[i].id)) TRY(salvage_pack(index, &index->seen[i], cancel));
+  }
+  return NULL;
+}
+
+static bool is_segment_name(const char *key) {
+  Uuid id;
+  return uuid_parse(key + strlen("index/"), &id);
+}
+
+static bool is_small(const IndexSegment *segment) { return segment->view.frames <= SMALL_SEGMENT_FRAMES; }
+
+/* After the segments of an opening index are loaded; what is published later is looked through by itself. */
+static void collect_small(Index *index) {
+  for (size_t i = 0; i < index->len; i++)
+    if (is_small(index->segments[i])) small_index_add(&index->small, &index->segments[i]->view, (uint32_t)i);
+  small_index_sort(&index->small);
+  index->in_small = index->len;
 }
 
 static Error *index_load(Index *index, Cancel *cancel) {
@@ -278,6 +344,7 @@ static Error *index_load(Index *index, Cancel *cancel) {
   TRY(list_packs(index, cancel));
   for (size_t i = 0; i < names.len; i++) {
     IndexSegment *segment;
+    if (!is_segment_name(names.items[i])) continue; /* not ours */
     Error *err = segment_load(index, names.items[i], &segment, cancel);
     if (err) {
       TRY(pass_over(index, err));
@@ -286,6 +353,8 @@ static Error *index_load(Index *index, Cancel *cancel) {
     mark_absent(index, segment);
     index_add(index, segment);
   }
+  if (index->reading && index->broken) TRY(salvage(index, cancel));
+  collect_small(index);
   return NULL;
 }
 
@@ -314,6 +383,7 @@ void index_free(Index *take) {
   if (!take) return;
   for (size_t i = 0; i < take->len; i++) segment_free(take->segments[i]);
   plans_free(&take->plans);
+  small_index_free(&take->small);
   free(take->segments);
   free(take->filter);
   free(take->seen);
@@ -327,12 +397,31 @@ void index_free(Index *take) {
  * ----------------------------------------------------------------------------------------------------------------------
  */
 
+static bool find_small(const Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
+  uint64_t prefix = small_prefix(id);
+  for (size_t i = small_index_first(&index->small, id); i < index->small.len; i++) {
+    const SmallEntry *e = &index->small.entries[i];
+    if (e->prefix != prefix) break;
+    const IndexSegment *segment = index->segments[e->segment];
+    FrameId found = segment_id(&segment->view, e->entry);
+    FrameLoc loc;
+    segment_loc(&segment->view, e->entry, &loc);
+    if (!frame_id_equal(&found, id) || loc.type != type) continue;
+    if (pack_absent(segment, segment_pack_of(&segment->view, e->entry))) continue;
+    if (out) *out = loc;
+    return true;
+  }
+  return false;
+}
+
 /* With the lock held. */
 static bool find_stored(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
   uint64_t prefix = load_u64(id->b), mask = filter_mask(prefix);
   if ((*filter_word(index, prefix) & mask) != mask) return false;
+  if (find_small(index, type, id, out)) return true;
   for (size_t i = index->len; i-- > 0;) {
     const IndexSegment *segment = index->segments[i];
+    if (i < index->in_small && is_small(segment)) continue;
     int64_t entry = segment_find(&segment->view, type, id);
     if (entry < 0 || pack_absent(segment, segment_pack_of(&segment->view, (uint32_t)entry))) continue;
     if (out) segment_loc(&segment->view, (uint32_t)entry, out);

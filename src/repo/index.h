@@ -2,8 +2,8 @@
  *
  * Opening lists index/, fetches what the cache lacks, drops from the cache what is not listed any more, lists packs/
  * and the plans: a frame whose pack is missing, has another size, or is condemned by a plan counts as absent, so that a
- * backup stores it again. Anonymous memory: the miss filter of min(10 bits a frame, 64 MiB), 24 bytes a pack, and what
- * a session has claimed.
+ * backup stores it again. Anonymous memory: the miss filter of min(10 bits a frame, 64 MiB), 24 bytes a pack, 16 bytes
+ * a frame of small segments, and what a session has claimed.
  */
 #ifndef HF_REPO_INDEX_H
 #define HF_REPO_INDEX_H
@@ -13,12 +13,13 @@
 
 typedef struct Index Index;
 
-/* Order matters for writers: their session must be durable before this is called (docs/format.md, protocol). */
+/* Order matters for writers: their session must be durable before this is called (docs/format.md, protocol). A segment
+ * that does not open is left out: what only it names is absent, and stored again. */
 Error *index_open(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
-/* For restoring and verifying: plans do not matter, and a segment that does not open is left out instead of failing:
- * what only it names is missing then. */
+/* For restoring and verifying: plans do not matter, and what a segment that does not open said is read from the footers
+ * of the packs that no other segment names. */
 Error *index_open_reading(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
-/* Segments left out. */
+/* Segments that do not open. */
 size_t index_broken_segments(const Index *index);
 void index_free(Index *take);
 

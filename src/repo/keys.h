@@ -5,7 +5,7 @@
  *     ├─ id keys            one a frame type: ids are keyed BLAKE3
  *     ├─ chunker, split     where content and trees are cut
  *   epoch secret (random, one an epoch, sealed to every slot that may read)
- *     ├─ class keys         index, session, series, snapshot, metadata (metadata, snapshots and sessions: per series)
+ *     ├─ class keys         index, session, series, snapshot, metadata (metadata and snapshots: per series)
  *     └─ box                data keys are sealed to its public half
  *   data key (random, one a session that writes content)
  *

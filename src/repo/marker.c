@@ -54,7 +54,8 @@ static Error *check_features(const json_t *features, Marker *out) {
 }
 
 static Error *check_algorithms(const json_t *algorithms) {
-  static const char *const known[][2] = {{"hash", "blake3-256"}, {"aead", "aes-256-gcm"}, {"kdf", "hkdf-sha256"}};
+  static const char *const known[][2] = {
+      {"hash", "blake3-256"}, {"aead", "aes-256-gcm"}, {"kdf", "hkdf-sha256"}, {"box", "x25519-xsalsa20-poly1305"}};
   for (size_t i = 0; i < NELEMS(known); i++) {
     const char *value = json_string_value(json_object_get(algorithms, known[i][0]));
     if (!value) return err_new(ERR_CORRUPT, "holdfast.json: algorithms.%s is missing", known[i][0]);

@@ -163,6 +163,7 @@ static PackFrame *pack_add_frame(OpenPack *pack) {
 
 Error *packer_put(Packer *p, Sealer *sealer, FrameType type, const FrameId *id, Codec codec, uint32_t raw,
                   Bytes payload) {
+  CHECK(payload.len <= raw && raw <= FRAME_RAW_MAX);
   uint32_t stored = (uint32_t)payload.len + AEAD_TAG_LEN;
   mutex_lock(&p->lock);
   OpenPack *pack = NULL;

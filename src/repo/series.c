@@ -122,6 +122,7 @@ const Series *series_by_id(const SeriesList *list, const Uuid *id) {
 }
 
 static Error *series_write(Repo *repo, const Series *s, Cancel *cancel) {
+  TRY(repo_check_writable(repo));
   char name[64], id[UUID_TEXT_LEN];
   snprintf(name, sizeof name, "series/%s/%08u", uuid_text(&s->id, id), s->revision);
   AUTO_BUF Buf body = {0};

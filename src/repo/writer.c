@@ -64,6 +64,8 @@ void block_release(Writer *w, Block *block) {
 
 /* Publishing often makes more of an interrupted backup reusable; publishing ever less often keeps the segments few. */
 static bool publish_due(const Writer *w) {
+  if (w->finishing && segment_builder_frames(w->segment) < SEGMENT_FRAMES_TARGET)
+    return false; /* one for all at the end */
   return w->packs_waiting >= 1 + w->packs_published / 4 || segment_builder_frames(w->segment) >= SEGMENT_FRAMES_TARGET;
 }
 
@@ -208,13 +210,15 @@ static Error *writer_open(Writer *w) {
   TRY(index_open(w->repo, &w->index, w->cancel));
   w->reader = frame_reader_new(w->repo, w->index, w->cancel);
   /* With packs missing nothing may be taken over unread: reading everything stores again what was lost. */
-  if (o->parent && index_missing_packs(w->index) == 0)
+  if (o->parent && index_missing_packs(w->index) == 0 && index_broken_segments(w->index) == 0)
     w->parent = tree_cursor_new(frame_reader_source(w->reader), &o->parent->root);
   TreeBuilderOptions tree = {.scratch_dir = o->scratch_dir, .memory_bytes = TREE_MEMORY};
   memcpy(tree.split_key, w->repo->keys->split, sizeof tree.split_key);
   w->tree = tree_builder_new(&w->sink, &tree);
   return work_start(w);
 }
+
+size_t writer_broken_segments(const Writer *w) { return index_broken_segments(w->index); }
 
 Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Cancel *cancel) {
   TRY(repo_check_writable(repo));
@@ -323,7 +327,13 @@ static Error *settle(Writer *w) {
 }
 
 /* What is durable is published even when a packer failed: the next backup need not store it again. */
+static void set_finishing(Writer *w) {
+  LOCKED(&w->segment_lock);
+  w->finishing = true;
+}
+
 static Error *flush_packs(Writer *w) {
+  set_finishing(w);
   Error *err = w->data ? packer_flush(w->data) : NULL;
   if (w->meta) err = err_first(err, packer_flush(w->meta));
   LOCKED(&w->segment_lock);
@@ -332,6 +342,7 @@ static Error *flush_packs(Writer *w) {
 
 static Error *finish_data(Writer *w, TreeRoot *root) {
   TRY(settle(w));
+  set_finishing(w);
   if (w->data) TRY(packer_flush(w->data));
   TRY(tree_builder_finish(w->tree, root));
   TRY(flush_packs(w));

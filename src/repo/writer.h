@@ -34,6 +34,8 @@ typedef struct WriterOptions {
 } WriterOptions;
 
 Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Cancel *cancel) NODISCARD;
+/* Index segments that do not open: everything is read, and what only they named is stored again. */
+size_t writer_broken_segments(const Writer *w);
 
 typedef struct ParentFile {
   EntryType type;

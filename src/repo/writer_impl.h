@@ -147,6 +147,7 @@ struct Writer {
   Packer *data, *meta;
   Mutex segment_lock;
   SegmentBuilder *segment;
+  bool finishing; /* nothing more comes but what is open */
   unsigned packs_waiting, packs_published;
   uint64_t index_bytes;
   Mutex beat_lock;

@@ -52,6 +52,12 @@ static Error *open_root(Target *target, const char *path) {
   return NULL;
 }
 
+static bool names_have(const NameList *names, const char *name) {
+  for (size_t i = 0; i < names->len; i++)
+    if (strcmp(names->items[i], name) == 0) return true;
+  return false;
+}
+
 static Error *open_directory(Target *target) {
   const char *path = target->plan->target;
   struct stat st;

@@ -20,7 +20,7 @@ static Keys *new_keys(uint8_t which) {
 static void test_round_trip(void **state UNUSED) {
   Keys *keys = new_keys(1);
   Uuid series = {{4, 5}};
-  for (ObjectType type = OBJECT_SEGMENT; type <= OBJECT_TYPE_MAX; type++) {
+  for (ObjectType type = OBJECT_SEGMENT; type <= OBJECT_LOG_INDEX; type++) {
     AUTO_BUF Buf sealed = {0}, body = {0};
     ObjectHeader header;
     assert_ok(object_seal(sys_real(), keys, type, &series, "some/name", bytes_str("the body"), &sealed));

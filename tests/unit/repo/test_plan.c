@@ -75,8 +75,8 @@ static void test_condemned(void **state UNUSED) {
   tools_backup(repo, &model, &second);
   assert_false(second.has_parent);
   assert_true(second.stats.new_bytes + 4096 > first.stats.new_bytes);
+  assert_ok(model_compare(repo, &first, &model, NULL));
   /* The sweep. */
-  assert_ok(store_remove(store, first.key ? first.key : "none", NULL));
   for (size_t i = 0; i < segments.len; i++) assert_ok(store_remove(store, segments.items[i], NULL));
   for (size_t i = 0; i < condemned.len; i++) assert_ok(store_remove(store, condemned.items[i], NULL));
   assert_ok(model_compare(repo, &second, &model, NULL));
