@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/entry_text.h"
 #include "cli/pick.h"

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
 #include "codec/compress_stream.h"

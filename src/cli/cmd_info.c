@@ -1,5 +1,6 @@
 #include "base/mem.h"
 #include "base/timefmt.h"
+#include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/info_facts.h"
 #include "cli/pick.h"

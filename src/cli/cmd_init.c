@@ -92,9 +92,10 @@ static Error *init_one(Workspace *w, const RepositoryPlace *place, NewKey *key) 
     print_text(w, place, repo, code);
   secret_wipe(code, sizeof code);
   repo_free(repo);
-  return err_hint(output_finish(w->ctx->output),
-                  "the repository is made, but its recovery code was not shown: make another one with `holdfast key add "
-                  "--new-recovery-code`");
+  return err_hint(
+      output_finish(w->ctx->output),
+      "the repository is made, but its recovery code was not shown: make another one with `holdfast key add "
+      "--new-recovery-code`");
 }
 
 static Error *init_all(Workspace *w, const RepositoryPlaces *places) {

@@ -184,7 +184,7 @@ static void print_entry(const LsCommand *ls, const Entry *e) {
 
 /* "a/b/" → "a/b"; "/" and "." → "". */
 static Bytes tidy_path(const char *path) {
-  if (strcmp(path, ".") == 0) path = "";
+  if (strcmp(path, ".") == 0) path++;
   if (str_starts(path, "./")) path += 2;
   while (*path == '/') path++;
   size_t len = strlen(path);

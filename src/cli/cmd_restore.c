@@ -34,8 +34,8 @@ static Error *live_path(const RestoreCommand *r, char **out) {
   SourceAddress address AUTO_ADDRESS = {0};
   Error *err = source_address_parse(s->address, &address);
   /* A "\\x" may stand for a byte or for itself (str.h). */
-  bool path = !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,") &&
-              !strstr(address.rest, "\\x");
+  bool path =
+      !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,") && !strstr(address.rest, "\\x");
   err_free(err);
   if (!path)
     return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
@@ -144,6 +144,8 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   }
   output_text(out, "\n");
   if (t->kept_bytes) output_text(out, "  kept      %s were right already\n", str_size(t->kept_bytes, a));
+  if (r->picked.snapshot.partial)
+    output_text(out, "  note      something was left out when this snapshot was made: `holdfast info` names it\n");
   if (r->picked.snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
   if (r->request.only.len) output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
   if (result->checked)

@@ -236,11 +236,11 @@ Error *cmd_source_ls(CliContext *ctx, const Args *args UNUSED) {
  */
 
 /* SRC as for a backup, or the name that the repository knows it by (which a refusal names). */
-static Error *resolve_for_adopt(Workspace *w, const SeriesList *known, const char *text, CliSource *out) {
+static Error *resolve_for_adopt(Workspace *w, Repo *repo, const SeriesList *known, const char *text, CliSource *out) {
   Error *err = cli_source_resolve(w, text, out);
   const Series *series;
   if (!err) return NULL;
-  Error *missing = ops_find_series(&w->ops, known, text, &series);
+  Error *missing = ops_find_series(&w->ops, repo, known, text, &series);
   if (missing) {
     err_free(missing);
     return err;
@@ -305,11 +305,11 @@ static Error *adopt_in(Workspace *w, const OpenRepository *r, const char *text) 
   CliSource source = {0};
   AUTO_FREE char *identity = NULL;
   TRY(series_list(r->repo, &known, w->ctx->cancel));
-  Error *err = resolve_for_adopt(w, &known, text, &source);
+  Error *err = resolve_for_adopt(w, r->repo, &known, text, &source);
   const Series *before = err ? NULL : series_by_name(&known, source.name);
   if (!err && !before) {
     const Series *other;
-    err = ops_find_series(&w->ops, &known, source.name, &other);
+    err = ops_find_series(&w->ops, r->repo, &known, source.name, &other);
     if (!err) before = other;
   }
   if (!err) err = probe_identity(w->ctx, &source, &identity);

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "cli/args.h"
 #include "cli/repositories.h"
 #include "codec/secret.h"
@@ -44,12 +43,11 @@ Error *new_secret_read(CliContext *ctx, NewSecret *out) {
     new_secret_code(ctx->sys, out);
     return NULL;
   }
+  if (!context_has_terminal())
+    return err_hint(err_new(ERR_USAGE, "it is not said what the new slot opens with"),
+                    "give --new-key-file FILE or --new-passphrase-file FILE");
   out->kind = SLOT_PASSPHRASE;
-  Error *err = context_ask_secret(ctx, "New passphrase", true, &out->data, &out->len);
-  return err_is(err, ERR_USAGE) && !context_has_terminal()
-             ? err_hint(err_new(ERR_USAGE, "it is not said what the new slot opens with"),
-                        "give --new-key-file FILE or --new-passphrase-file FILE")
-             : err;
+  return context_ask_secret(ctx, "New passphrase", true, &out->data, &out->len);
 }
 
 void new_secret_free(NewSecret *secret, bool unused) {

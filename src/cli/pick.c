@@ -1,6 +1,7 @@
 #include "cli/pick.h"
 
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/sources.h"
 #include "ops/select.h"
 

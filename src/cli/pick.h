@@ -2,7 +2,6 @@
 #ifndef HF_CLI_PICK_H
 #define HF_CLI_PICK_H
 
-#include "cli/args.h"
 #include "cli/repositories.h"
 #include "repo/snapshot.h"
 

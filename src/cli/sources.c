@@ -32,8 +32,9 @@ static Error *not_configured(const Workspace *w, const char *name) {
                   name);
 }
 
-/* "sqlite:/srv/a.db", "sqlite:/srv/a.db,/srv/b.db" */
+/* "sqlite:/srv/a.db", "sqlite:/srv/a.db,/srv/b.db", "command:pg_dump" */
 static char *configured_address(const CliSource *s) {
+  if (strcmp(s->spec.type, "command") == 0 && s->spec.paths.len) return source_command_address(s->spec.paths.items[0]);
   AUTO_BUF Buf text = {0};
   buf_printf(&text, "%s:", s->spec.type);
   for (size_t i = 0; i < s->spec.paths.len; i++) buf_printf(&text, "%s%s", i ? "," : "", s->spec.paths.items[i]);
@@ -43,6 +44,7 @@ static char *configured_address(const CliSource *s) {
 static Error *fill_configured(const ConfigSource *c, CliSource *out) {
   out->config = c;
   out->spec.type = c->type;
+  out->spec.named = true;
   for (uint32_t i = 0; i < c->paths_count; i++) {
     AUTO_FREE char *path = NULL;
     TRY(fs_absolute(c->paths[i], &path));
@@ -89,6 +91,7 @@ static void apply_options(const Workspace *w, CliSource *out) {
   out->spec.scratch_dir = w->ops.scratch_dir;
   const char *name = args_text(args, OPT_NAME);
   if (!name) return;
+  out->spec.named = true;
   free(out->name);
   out->name = str_printable(bytes_str(name));
 }

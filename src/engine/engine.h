@@ -24,7 +24,8 @@ typedef struct SourceSpec {
   bool one_file_system;
   bool recover_copy;           /* sqlite: roll a hot journal back on a private copy instead of refusing */
   const char *restore_command; /* command: what the stream is piped into */
-  const char *scratch_dir;     /* private directory for copies; exists, 0700 */
+  bool named;              /* command: its name was chosen by somebody, so that any command line may stand behind it */
+  const char *scratch_dir; /* private directory for copies; exists, 0700 */
 } SourceSpec;
 
 /* ---- notices: what the operator must hear, reported by whoever finds it ------------------------------------------ */

@@ -1,6 +1,7 @@
 #include "ops/address.h"
 
 #include "base/mem.h"
+#include "base/shell.h"
 #include "base/str.h"
 #include "base/suggest.h"
 #include "base/timefmt.h"
@@ -76,7 +77,13 @@ void source_address_free(SourceAddress *address) {
   *address = (SourceAddress){0};
 }
 
+char *source_command_address(const char *line) {
+  AUTO_FREE char *program = shell_program(line);
+  return mem_printf("command:%s", program);
+}
+
 char *source_address_text(const SourceAddress *address) {
+  if (address->type && strcmp(address->type, "command") == 0) return source_command_address(address->rest);
   AUTO_FREE char *rest = str_printable(bytes_str(address->rest));
   return address->type ? mem_printf("%s:%s", address->type, rest) : STEAL(rest);
 }

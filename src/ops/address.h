@@ -22,10 +22,13 @@ typedef struct SourceAddress { /* owned texts */
 Error *source_address_parse(const char *text, SourceAddress *out) NODISCARD;
 void source_address_free(SourceAddress *address);
 #define AUTO_ADDRESS __attribute__((cleanup(source_address_free)))
-/* "sqlite:/srv/app.db"; "shop"; printable, as a repository keeps it (str.h). Owned. */
+/* "sqlite:/srv/app.db"; "shop"; printable, as a repository keeps it (str.h); of a command line only its program, since
+ * the rest may hold secrets: "command:pg_dump". Owned. */
 char *source_address_text(const SourceAddress *address);
 /* The name of a source that has only an address: "db1:sqlite:/srv/app.db". Owned. */
 char *source_address_name(const char *host, const SourceAddress *address);
+/* "pg_dump -U me shop" → "command:pg_dump". Owned. */
+char *source_command_address(const char *line);
 
 typedef enum WhenKind {
   WHEN_LATEST,   /* "latest", or nothing said */

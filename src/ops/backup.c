@@ -26,8 +26,15 @@ static Error *check_identity(const Ops *ops, const Series *series, const char *e
   else if (strcmp(series->host_id, ops->host_id) != 0)
     what = "lives on another host";
   else if (series->identity[0] && identity[0] && strcmp(series->identity, identity) != 0)
-    what = "is not the one that was backed up before (it was replaced, restored or moved)";
+    what = strcmp(engine, "command") == 0
+               ? "was another command line before"
+               : "is not the one that was backed up before (it was replaced, restored or moved)";
   if (!what) return NULL;
+  if (strcmp(engine, "command") == 0 && strcmp(series->engine, engine) == 0)
+    return err_hint(
+        err_new(ERR_REFUSED, "source %s %s", series->name, what),
+        "give it a --name of its own, behind which any command line may stand; if this is meant to continue "
+        "the same history: `holdfast source adopt command:'THE COMMAND LINE'`");
   return err_hint(
       err_new(ERR_REFUSED, "source %s %s", series->name, what),
       "if this is meant to continue the same history: `holdfast source adopt %s`; else give it a --name of its own",
@@ -56,6 +63,7 @@ static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *rep
     series.revision = known->revision;
     series.created_ns = known->created_ns;
   }
+  if (!known) err = series_maybe_broken(&list, request->name);
   series_fill(ops, &series, request->name, request->spec->type, request->address, identity);
   if (!err && !known) err = series_create(repo, &series, ops->cancel);
   series_list_free(&list);
@@ -141,9 +149,10 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
   TRY(writer_begin(t->repo, &options, &t->writer, ops->cancel));
   size_t broken = writer_broken_segments(t->writer);
   if (!broken) return NULL;
-  AUTO_FREE char *text = mem_printf("%s: %zu damaged index segment%s (`holdfast verify` names them): everything is read, "
-                                    "and what they named is stored again",
-                                    t->repo->store->name, broken, broken == 1 ? "" : "s");
+  AUTO_FREE char *text = mem_printf(
+      "%s: %zu damaged index segment%s (`holdfast verify` names them): everything is read, "
+      "and what they named is stored again",
+      t->repo->store->name, broken, broken == 1 ? "" : "s");
   notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
   return NULL;
 }

@@ -15,8 +15,9 @@ static void add_all(StrList *list, char *const *items, uint32_t count) {
 static bool is_command(const char *type) { return strcmp(type, "command") == 0; }
 
 static char *configured_address(const ConfigSource *s) {
-  const char *rest = is_command(s->type) ? s->command : s->paths_count > 0 ? s->paths[0] : s->dsn;
-  const char *more = !is_command(s->type) && s->paths_count > 1 ? ",…" : "";
+  if (is_command(s->type)) return source_command_address(s->command);
+  const char *rest = s->paths_count > 0 ? s->paths[0] : s->dsn;
+  const char *more = s->paths_count > 1 ? ",…" : "";
   return mem_printf("%s:%s%s", s->type, rest ? rest : "", more);
 }
 
@@ -26,6 +27,7 @@ static void take_configured(const ConfigSource *s, ResolvedSource *out) {
   out->configured = s;
   SourceSpec *spec = &out->spec;
   spec->type = mem_strdup(s->type);
+  spec->named = true;
   if (is_command(s->type))
     strlist_add(&spec->paths, s->command);
   else

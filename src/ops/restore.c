@@ -70,9 +70,10 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
   progress_phase(ops->progress, "reading the index", false);
   TRY(index_open_reading(request->repo, &index, ops->cancel));
   if (index_broken_segments(index)) {
-    AUTO_FREE char *text = mem_printf("%zu index segment(s) of the repository are damaged; what they said is taken from "
-                                      "the packs themselves: run `holdfast verify`",
-                                      index_broken_segments(index));
+    AUTO_FREE char *text = mem_printf(
+        "%zu index segment(s) of the repository are damaged; what they said is taken from "
+        "the packs themselves: run `holdfast verify`",
+        index_broken_segments(index));
     ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
   }
   Engine *engine;

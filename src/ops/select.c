@@ -5,16 +5,32 @@
 #include "base/timefmt.h"
 #include "repo/uuid.h"
 
-static Error *no_such_series(const SeriesList *list, const char *text) {
-  AUTO_BUF Buf names = {0};
-  for (size_t i = 0; i < list->len && i < 20; i++) buf_printf(&names, "%s%s", i ? ", " : "", list->items[i].name);
-  if (list->len > 20) buf_printf(&names, ", … (%zu)", list->len);
-  AUTO_FREE char *known = buf_steal_str(&names);
-  return err_hint(err_new(ERR_NOT_FOUND, "no source named %s in the repository", text), "%s%s",
-                  list->len ? "it has: " : "it has no snapshots yet: `holdfast backup`", known);
+/* `keys`: of all snapshots, ascending. */
+static bool has_snapshots(const StrList *keys, const Series *series) {
+  char id[UUID_TEXT_LEN];
+  AUTO_FREE char *prefix = mem_printf("snapshots/%s/", uuid_text(&series->id, id));
+  for (size_t i = 0; i < keys->len; i++)
+    if (str_starts(keys->items[i], prefix)) return true;
+  return false;
 }
 
-Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *name, const Series **out) {
+/* A source whose first backup failed is nothing to restore from, so it is not named. */
+static Error *no_such_series(const Ops *ops, Repo *repo, const SeriesList *list, const char *text) {
+  enum { SHOWN = 20 };
+  AUTO_STRLIST StrList keys = {0};
+  AUTO_BUF Buf names = {0};
+  TRY(repo_list_keys(repo, "snapshots/", &keys, ops->cancel));
+  size_t count = 0;
+  for (size_t i = 0; i < list->len; i++)
+    if (has_snapshots(&keys, &list->items[i]) && count++ < SHOWN)
+      buf_printf(&names, "%s%s", count > 1 ? ", " : "", list->items[i].name);
+  if (count > SHOWN) buf_printf(&names, ", … (%zu)", count);
+  AUTO_FREE char *known = buf_steal_str(&names);
+  return err_hint(err_new(ERR_NOT_FOUND, "no source named %s in the repository", text), "%s%s",
+                  count ? "it has: " : "it has no snapshots yet: `holdfast backup`", known);
+}
+
+Error *ops_find_series(const Ops *ops, Repo *repo, const SeriesList *list, const char *name, const Series **out) {
   AUTO_FREE char *text = str_printable(bytes_str(name)); /* as the records have it */
   const Series *found = series_by_name(list, text);
   if (!found) {
@@ -29,7 +45,8 @@ Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *name,
                         list->items[k].name);
     found = &list->items[i];
   }
-  if (!found) return no_such_series(list, text);
+  if (!found) TRY(series_maybe_broken(list, text));
+  if (!found) return no_such_series(ops, repo, list, text);
   *out = found;
   return NULL;
 }
@@ -49,7 +66,7 @@ Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, Snapshot
   SeriesList series = {0};
   TRY(series_list(repo, &series, ops->cancel));
   const Series *found;
-  Error *err = ops_find_series(ops, &series, text, &found);
+  Error *err = ops_find_series(ops, repo, &series, text, &found);
   if (!err) err = list_of(ops, repo, &found->id, out);
   series_list_free(&series);
   return err;

@@ -6,9 +6,10 @@
 #include "ops/ops.h"
 #include "repo/snapshot.h"
 
-/* The series a text names: its name, its address, or its name on this host. ERR_NOT_FOUND lists what there is. *out is
- * borrowed from the list. */
-Error *ops_find_series(const Ops *ops, const SeriesList *list, const char *text, const Series **out) NODISCARD;
+/* The series a text names: its name, its address, or its name on this host. ERR_NOT_FOUND lists those that have
+ * snapshots. *out is borrowed from the list, which is of this repository. */
+Error *ops_find_series(const Ops *ops, Repo *repo, const SeriesList *list, const char *text,
+                       const Series **out) NODISCARD;
 /* Exactly one snapshot: the newest that fits; *out owned. ERR_NOT_FOUND says what is there; ERR_USAGE for an ambiguous
  * id. */
 Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) NODISCARD;

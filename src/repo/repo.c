@@ -97,6 +97,8 @@ static Error *unlock_with(UnlockTry *t, const Slot *slot, Bytes secret) {
 }
 
 static Error *try_slot(UnlockTry *t, const char *key) {
+  Uuid named;
+  if (!uuid_parse(key + strlen("keys/"), &named)) return NULL; /* somebody's note */
   AUTO_BUF Buf text = {0};
   TRY(store_get_all(t->store, key, SLOT_SIZE_MAX, &text, t->cancel));
   Slot slot;

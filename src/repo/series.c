@@ -20,6 +20,7 @@ void series_free(Series *s) {
 void series_list_free(SeriesList *list) {
   for (size_t i = 0; i < list->len; i++) series_free(&list->items[i]);
   free(list->items);
+  err_free(list->broken);
   *list = (SeriesList){0};
 }
 
@@ -99,6 +100,7 @@ Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
     if (!name_parse(names.items[i], &id)) continue;
     bool newest = i + 1 == names.len || !name_parse(names.items[i + 1], &next) || !uuid_equal(&id, &next);
     if (newest) err = read_series(repo, names.items[i], &id, &list, cancel);
+    if (err_is(err, ERR_CORRUPT)) list.broken = err_first(list.broken, STEAL(err));
   }
   if (err) {
     series_list_free(&list);
@@ -113,6 +115,13 @@ const Series *series_by_name(const SeriesList *list, const char *name) {
   for (size_t i = 0; i < list->len; i++)
     if (strcmp(list->items[i].name, name) == 0) return &list->items[i];
   return NULL;
+}
+
+Error *series_maybe_broken(const SeriesList *list, const char *name) {
+  if (!list->broken) return NULL;
+  Error *err = err_wrap(err_copy(list->broken), "%s may be the source whose record is damaged", name);
+  return err_hint(err,
+                  "restore it by a snapshot's id (`holdfast ls`); to go on backing it up, give it a --name of its own");
 }
 
 const Series *series_by_id(const SeriesList *list, const Uuid *id) {

@@ -23,13 +23,16 @@ typedef struct Series { /* all text owned */
 typedef struct SeriesList {
   Series *items;
   size_t len, cap;
+  Error *broken; /* the first record that does not open; NULL: all are known. Owned */
 } SeriesList;
 
 void series_free(Series *series);
 void series_list_free(SeriesList *list);
-/* Newest revisions, by name. */
+/* Newest revisions, by name. One that does not open is left out, so that the other sources go on. */
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) NODISCARD;
 const Series *series_by_name(const SeriesList *list, const char *name); /* NULL when absent */
+/* For whoever did not find a source: ERR_CORRUPT when it may be the one whose record does not open, else NULL. */
+Error *series_maybe_broken(const SeriesList *list, const char *name) NODISCARD;
 const Series *series_by_id(const SeriesList *list, const Uuid *id);
 /* Sets id, revision and created_ns, and writes it. */
 Error *series_create(Repo *repo, Series *io, Cancel *cancel) NODISCARD;

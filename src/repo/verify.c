@@ -147,12 +147,27 @@ static Error *check_newest_grant(Verify *v) {
   return verify_report(v, key, store_stat(v->repo->store, key, &stat, v->cancel));
 }
 
+/* Files that somebody left among the objects are no damage: their names are none that we give. */
+static bool is_foreign(const char *prefix, const char *key) {
+  static const char *const by_uuid[] = {"keys/", "series/", "sessions/", "index/"};
+  char text[UUID_TEXT_LEN];
+  Uuid id;
+  for (size_t i = 0; i < NELEMS(by_uuid); i++) {
+    if (strcmp(prefix, by_uuid[i]) != 0) continue;
+    const char *name = key + strlen(prefix);
+    size_t len = strcspn(name, "/");
+    snprintf(text, sizeof text, "%.*s", (int)(len < sizeof text ? len : sizeof text - 1), name);
+    return len != sizeof text - 1 || !uuid_parse(text, &id);
+  }
+  return false;
+}
+
 static Error *check_objects(Verify *v) {
   static const struct {
     const char *prefix;
     Error *(*open)(Verify *, const char *key);
   } kinds[] = {{"keys/", open_slot},        {"keyring/", open_keyring}, {"series/", open_series},
-               {"sessions/", open_session}, {"plans/", open_plan},       {"index/", open_segment}};
+               {"sessions/", open_session}, {"plans/", open_plan},      {"index/", open_segment}};
   TRY(check_marker(v));
   TRY(check_newest_grant(v));
   for (size_t k = 0; k < NELEMS(kinds); k++) {
@@ -160,6 +175,7 @@ static Error *check_objects(Verify *v) {
     TRY(repo_list_keys(v->repo, kinds[k].prefix, &keys, v->cancel));
     for (size_t i = 0; i < keys.len; i++) {
       TRY(cancel_check(v->cancel));
+      if (is_foreign(kinds[k].prefix, keys.items[i])) continue;
       count_object(v);
       TRY(verify_report(v, keys.items[i], kinds[k].open(v, keys.items[i])));
     }

@@ -32,8 +32,8 @@ typedef struct FilePut {
 static Error *put_failed(const FilePut *put, Error *take) {
   const char *name = put->base.store->name;
   if (err_is(take, ERR_NO_SPACE)) take = err_hint(take, "make room on the file system that holds %s", name);
-  if (err_is(take, ERR_DENIED)) take = err_hint(take, "check the owner and the mode of %s, and that it is not mounted read-only",
-                    name);
+  if (err_is(take, ERR_DENIED))
+    take = err_hint(take, "check the owner and the mode of %s, and that it is not mounted read-only", name);
   return take;
 }
 

@@ -1,6 +1,6 @@
 /* command.c: any program's standard output as a source. The shell runs spec.paths[0]; what it prints is the one entry
  * "stdout"; its exit status decides whether there is a snapshot at all. Restored into a file, or piped into
- * spec.restore_command. The environment is never recorded. */
+ * spec.restore_command. Neither the environment nor the command's arguments are recorded: both may hold secrets. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/shell.h"
 #include "codec/blake3.h"
 #include "engine/engine.h"
 #include "sys/fs.h"
@@ -31,6 +32,7 @@ typedef struct CommandEngine {
   Engine engine;
   char *command;         /* NULL: opened for restore or check only */
   char *restore_command; /* NULL: into a file */
+  bool named;
 } CommandEngine;
 
 static CommandEngine *command_engine(Engine *engine) { return (CommandEngine *)(void *)engine; }
@@ -111,7 +113,7 @@ static char *facts_json(const Capture *job, uint64_t duration_ns) {
   char text[DIGEST_TEXT];
   blake3_final(&job->hash, digest);
   hex_encode(digest, sizeof digest, text);
-  AUTO_FREE char *command = str_printable(bytes_str(job->engine->command));
+  AUTO_FREE char *command = shell_program(job->engine->command);
   json_t *facts = json_object();
   json_object_set_new(facts, "engine", json_string("command"));
   json_object_set_new(facts, "command", json_string(command));
@@ -333,10 +335,24 @@ static Error *command_check(Engine *base, const DrillTarget *target, CheckLevel 
 
 /* ---- the engine ---- */
 
+/* What only its program names must be the same command line each time: else two commands' outputs would be mixed. Of
+ * the line a few digits of its hash are kept, from which it cannot be had back. */
+static char *identity_of(const CommandEngine *self) {
+  enum { KEPT = 8 };
+  if (self->named || !self->command) return mem_strdup("");
+  uint8_t digest[BLAKE3_OUT_LEN];
+  char text[2 * KEPT + 1];
+  Blake3 hash;
+  blake3_init(&hash);
+  blake3_update(&hash, self->command, strlen(self->command));
+  blake3_final(&hash, digest);
+  hex_encode(digest, KEPT, text);
+  return mem_printf("line=%s", text);
+}
+
 static Error *command_probe(Engine *base, ServerInfo *out, Cancel *cancel) {
-  (void)base;
   (void)cancel;
-  *out = (ServerInfo){.version = mem_strdup("command"), .identity = mem_strdup(""), .members = 1};
+  *out = (ServerInfo){.version = mem_strdup("command"), .identity = identity_of(command_engine(base)), .members = 1};
   strlist_add(&out->possible, "the command's standard output is one stream; its exit status decides");
   return NULL;
 }
@@ -365,6 +381,7 @@ Error *command_engine_open(Sys *sys, const SourceSpec *spec, Engine **out) {
   self->engine = (Engine){.ops = &command_ops, .sys = sys};
   self->command = spec->paths.len ? mem_strdup(spec->paths.items[0]) : NULL;
   self->restore_command = mem_strdup(spec->restore_command);
+  self->named = spec->named;
   *out = &self->engine;
   return NULL;
 }

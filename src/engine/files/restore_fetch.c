@@ -56,7 +56,8 @@ static int open_file(Target *target, RestoreFile *file) {
   if (rc) return rc;
   bool delta = target_is_shared(target) && target_plan(target)->delta && !file->packed;
   if (!delta || !open_in_place(file, &place)) {
-    file->is_new = !target_is_shared(target) && !file->packed;
+    /* Below a folder the folder itself says that it is not whole (target.c); a single file must not look it. */
+    file->is_new = !target_is_shared(target) && !target_is_file(target) && !file->packed;
     if (!file->is_new) target_temporary_name(target, file->temporary);
     file->fd = openat(place.dir->fd, file->is_new ? place.name : file->temporary,
                       O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

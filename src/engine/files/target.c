@@ -12,6 +12,7 @@
 #include "sys/fs.h"
 
 enum { NOTICES_MAX = 200 }; /* then only counted */
+static const char unfinished_name[] = ".holdfast-restore-unfinished";
 
 struct Target {
   Sys *sys;
@@ -22,6 +23,9 @@ struct Target {
   int root_fd;     /* readable: for syncfs, whose errors count from its opening */
   char *file_name; /* LAYOUT_FILE: the name to write under; else NULL */
   bool shared;
+  bool made_root; /* by this restore */
+  bool marked;    /* unfinished_name is there */
+  bool finished;
   Buf wanted_dir;   /* the directory last found to match `only` */
   Buf unwanted_dir; /* the one last found not to, nor anything above it */
   bool has_wanted_dir, has_unwanted_dir;
@@ -52,10 +56,46 @@ static Error *open_root(Target *target, const char *path) {
   return NULL;
 }
 
-static bool names_have(const NameList *names, const char *name) {
-  for (size_t i = 0; i < names->len; i++)
-    if (strcmp(names->items[i], name) == 0) return true;
-  return false;
+/* Whoever finds the folder of a restore that was killed shall see that it is not whole. Best effort. */
+static void mark_unfinished(Target *target) {
+  static const char text[] =
+      "holdfast is restoring into this folder, or was stopped while it did: what is here is not "
+      "whole.\nThe restore removes this file when it is done.\n";
+  int fd = openat(target->root_fd, unfinished_name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return;
+  target->marked = true;
+  err_ignore(fs_write(fd, unfinished_name, text, sizeof text - 1));
+  close(fd);
+}
+
+/* All is written, the root's attributes too: they stay as they are. */
+static int unmark(Target *target) {
+  struct stat st;
+  if (!target->marked) return 0;
+  if (fstat(target->root_fd, &st) != 0) return errno;
+  int rc = unlinkat(target->root_fd, unfinished_name, 0) && errno != ENOENT ? errno : 0;
+  if (rc == EACCES && fchmod(target->root_fd, (st.st_mode & 07777) | 0300) == 0) {
+    rc = unlinkat(target->root_fd, unfinished_name, 0) ? errno : 0;
+    if (fchmod(target->root_fd, st.st_mode & 07777) != 0 && rc == 0) rc = errno;
+  }
+  if (rc) return rc;
+  target->marked = false;
+  const struct timespec times[2] = {st.st_atim, st.st_mtim};
+  return futimens(target->root_fd, times) ? errno : 0;
+}
+
+/* A restore that failed: when nothing came to stay, nothing stays. */
+static void leave_nothing(Target *target) {
+  if (!target->dirs || target->root_fd < 0 || target->file_name) return;
+  NameList names = {0};
+  DirRef *root;
+  if (dircache_open(target->dirs, bytes(NULL, 0), &root) != 0) return;
+  int rc = names_read(&names, root);
+  dirref_drop(root);
+  bool empty = rc == 0 && names.len == (target->marked ? 1 : 0);
+  names_free(&names);
+  if (empty && target->marked) unlinkat(target->root_fd, unfinished_name, 0);
+  if (empty && target->made_root) rmdir(target->plan->target);
 }
 
 static Error *open_directory(Target *target) {
@@ -63,7 +103,8 @@ static Error *open_directory(Target *target) {
   struct stat st;
   if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) return refuse(path, "it is a file");
   TRY(make_parent(path));
-  if (mkdir(path, 0700) != 0 && errno != EEXIST) return err_errno(errno, "creating %s", path);
+  target->made_root = mkdir(path, 0700) == 0;
+  if (!target->made_root && errno != EEXIST) return err_errno(errno, "creating %s", path);
   TRY(open_root(target, path));
   NameList names = {0};
   DirRef *root;
@@ -73,9 +114,14 @@ static Error *open_directory(Target *target) {
     dirref_drop(root);
   }
   target->shared = names.len > 0;
+  bool unfinished = names_has(&names, unfinished_name);
   names_free(&names);
   if (rc) return err_errno(rc, "listing %s", path);
-  return target->shared && !target->plan->overwrite ? refuse(path, "the directory is not empty") : NULL;
+  if (target->shared && !target->plan->overwrite)
+    return refuse(path, unfinished ? "it holds a restore that did not finish" : "the directory is not empty");
+  /* A part written over what an earlier restore left does not make that whole. */
+  if (!unfinished || target->plan->only.len == 0) mark_unfinished(target);
+  return NULL;
 }
 
 static Error *open_single(Target *target) {
@@ -112,6 +158,7 @@ Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **o
 
 void target_free(Target *take) {
   if (!take) return;
+  if (!take->finished) leave_nothing(take);
   dircache_free(take->dirs);
   if (take->root_fd >= 0) close(take->root_fd);
   free(take->file_name);
@@ -262,13 +309,7 @@ void target_apply(Target *target, const AttrPlace *place, const Entry *entry) {
   target_report_text(target, NOTICE_PARTIAL, entry->path, text);
 }
 
-Error *target_finish(Target *target) {
-  uint64_t held = atomic_load(&target->notices);
-  if (held > NOTICES_MAX) {
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
-    Notices *notices = target->source->notices;
-    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
-  }
+static Error *make_durable(const Target *target) {
   if (target->plan->no_sync) return NULL;
   if (target->file_name) {
     if (fsync(target->root_fd) == 0) return NULL; /* the file itself was synced when it was finished */
@@ -277,4 +318,18 @@ Error *target_finish(Target *target) {
   /* One for all: far cheaper than one a file, and it reports what went wrong since the descriptor was opened. */
   if (syncfs(target->root_fd) == 0) return NULL;
   return err_errno(errno, "making %s durable", target->plan->target);
+}
+
+Error *target_finish(Target *target) {
+  uint64_t held = atomic_load(&target->notices);
+  if (held > NOTICES_MAX) {
+    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
+    Notices *notices = target->source->notices;
+    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
+  }
+  TRY(make_durable(target));
+  int rc = unmark(target);
+  if (rc) return err_errno(rc, "removing %s from %s", unfinished_name, target->plan->target);
+  target->finished = true;
+  return NULL;
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "base/str.h"
 #include "engine/sqlite/sqlite_dump.h"
 
@@ -46,8 +45,9 @@ void sqlite_dump_real(sqlite3_stmt *cast, double value, Buf *out) {
   }
   for (int digits = 15; digits <= 17; digits++) {
     char text[40];
-    (void)snprintf(text, sizeof text - 3, "%.*g", digits, value);
-    if (!strpbrk(text, ".e")) strcat(text, ".0"); /* or it would be an integer */
+    int len = snprintf(text, sizeof text, "%.*g", digits, value);
+    /* Without a point it would be an integer. */
+    if (!strpbrk(text, ".e")) (void)snprintf(text + len, sizeof text - (size_t)len, ".0");
     if (!reads_back(cast, text, value)) continue;
     buf_add_str(out, text);
     return;

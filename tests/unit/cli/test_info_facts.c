@@ -1,4 +1,5 @@
-#include "base/mem.h"
+#include <stdlib.h>
+
 #include "cli/info_facts.h"
 
 #include "testing.h"

@@ -166,6 +166,42 @@ static void test_into_a_command(void **state) {
   scratch_free(scratch);
 }
 
+/* One that has no chosen name is the same source only with the same command line. */
+static char *identity(const char *line, bool named) {
+  SourceSpec spec = {.type = "command", .named = named};
+  Engine *engine;
+  ServerInfo info;
+  strlist_add(&spec.paths, line);
+  assert_ok(command_engine_open(sys_real(), &spec, &engine));
+  assert_ok(engine->ops->probe(engine, &info, NULL));
+  char *text = mem_strdup(info.identity);
+  server_info_free(&info);
+  engine->ops->free(engine);
+  strlist_free(&spec.paths);
+  return text;
+}
+
+static void test_identity(void **state) {
+  (void)state;
+  AUTO_FREE char *a = identity("echo --password=xyzzy", false);
+  AUTO_FREE char *again = identity("echo --password=xyzzy", false);
+  AUTO_FREE char *b = identity("echo --password=other", false);
+  AUTO_FREE char *named = identity("echo --password=xyzzy", true);
+  assert_string_equal(a, again);
+  assert_string_not_equal(a, b);
+  assert_string_not_equal(a, "");
+  assert_string_equal(named, "");
+  assert_null(strstr(a, "xyzzy"));
+}
+
+static void test_arguments_are_not_recorded(void **state) {
+  (void)state;
+  assert_ok(run("X=plugh printf -- --password=xyzzy", NULL));
+  assert_non_null(strstr(facts.json, "\"command\":\"printf\""));
+  assert_null(strstr(facts.json, "plugh"));
+  assert_null(strstr(facts.json, "password"));
+}
+
 static void test_bad_specs(void **state) {
   (void)state;
   Engine *engine;
@@ -186,11 +222,17 @@ static int tear_down(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_output_is_stored),    cmocka_unit_test(test_big_outputs),
-      cmocka_unit_test(test_exit_status_decides), cmocka_unit_test(test_silence),
-      cmocka_unit_test(test_secrets_stay_here),   cmocka_unit_test(test_cancelled),
-      cmocka_unit_test(test_into_a_file),         cmocka_unit_test(test_into_a_command),
+      cmocka_unit_test(test_output_is_stored),
+      cmocka_unit_test(test_big_outputs),
+      cmocka_unit_test(test_exit_status_decides),
+      cmocka_unit_test(test_silence),
+      cmocka_unit_test(test_secrets_stay_here),
+      cmocka_unit_test(test_cancelled),
+      cmocka_unit_test(test_into_a_file),
+      cmocka_unit_test(test_into_a_command),
       cmocka_unit_test(test_bad_specs),
+      cmocka_unit_test(test_identity),
+      cmocka_unit_test(test_arguments_are_not_recorded),
   };
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }

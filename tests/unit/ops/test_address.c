@@ -19,7 +19,7 @@ static void test_addresses(void **state UNUSED) {
       {"files:/etc/", "files", "/etc", "files:/etc"},
       {"files:/", "files", "/", "files:/"},
       {"sqlite:/srv/app/*.db", "sqlite", "/srv/app/*.db", "sqlite:/srv/app/*.db"},
-      {"command:pg_dumpall -h x", "command", "pg_dumpall -h x", "command:pg_dumpall -h x"},
+      {"command:P=x /bin/pg_dumpall -h x", "command", "P=x /bin/pg_dumpall -h x", "command:pg_dumpall"},
       {"postgresql://user@host/", "postgresql", "//user@host/", "postgresql://user@host/"},
       {"shop", NULL, "shop", "shop"},
       {"db1:sqlite:/srv/app.db", NULL, "db1:sqlite:/srv/app.db", "db1:sqlite:/srv/app.db"},
@@ -60,6 +60,10 @@ static void test_default_name_has_the_host(void **state UNUSED) {
   AUTO_FREE char *b = source_address_name("db1", &named);
   assert_string_equal(a, "db1:sqlite:/srv/app.db");
   assert_string_equal(b, "shop");
+  AUTO_ADDRESS SourceAddress command = {0};
+  assert_ok(source_address_parse("command:dump --password=secret", &command));
+  AUTO_FREE char *c = source_address_name("db1", &command);
+  assert_string_equal(c, "db1:command:dump");
 }
 
 static void test_bad_addresses(void **state UNUSED) {

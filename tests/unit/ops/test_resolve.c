@@ -33,7 +33,7 @@ static void test_configured_sources(void **state UNUSED) {
   assert_ptr_equal(s.configured, config_source_find(config, "etc"));
   resolved_source_free(&s);
   assert_ok(resolve_source(config, "host", "dump", &s));
-  assert_string_equal(s.address, "command:pg_dumpall -h x");
+  assert_string_equal(s.address, "command:pg_dumpall");
   assert_int_equal(s.spec.paths.len, 1);
   assert_string_equal(s.spec.paths.items[0], "pg_dumpall -h x");
   assert_string_equal(s.spec.restore_command, "psql -X");

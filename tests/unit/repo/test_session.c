@@ -68,7 +68,7 @@ static void test_records(void **state) {
   assert_int_equal(tools_count(f->store, "sessions/"), 5);
   assert_err(session_end(f->repo, &f->session, "committed", NULL), ERR_EXISTS); /* it ends once */
   assert_true(store_key_valid(f->session.commit_key));
-  assert_int_equal(strlen(f->session.commit_key), COMMIT_KEY_LEN - 1);
+  assert_true(strlen(f->session.commit_key) < COMMIT_KEY_LEN);
   tools_expect_clean(f->repo);
 }
 
