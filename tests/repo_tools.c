@@ -132,8 +132,8 @@ Model tools_model(uint64_t *seed) {
   tools_add_random(&model, "a/empty", false, 0, seed);
   tools_add_random(&model, "a/one", false, 700, seed);
   tools_add_random(&model, "a/two", false, 30 * 1000, seed);
-  tools_add_random(&model, "db", true, 5 * 131072 + 4096 + 17, seed);
-  tools_add_random(&model, "long", false, 350 * 1000, seed);
+  tools_add_random(&model, "db", true, 2 * 131072 + 4096 + 17, seed);
+  tools_add_random(&model, "long", false, 250 * 1000, seed);
   return model;
 }
 

@@ -1,5 +1,6 @@
 #include "base/shell.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -55,4 +56,20 @@ char *shell_program(const char *line) {
     return mem_strndup(name, len);
   }
   return mem_strdup("sh");
+}
+
+char *shell_quote(const char *text) {
+  static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+/:@,%";
+  if (*text && text[strspn(text, allowed)] == '\0') return mem_strdup(text);
+  AUTO_BUF Buf out = {0};
+  buf_put_u8(&out, '\'');
+  for (const char *at = text; *at;) {
+    size_t run = strcspn(at, "'");
+    buf_add(&out, at, run);
+    at += run;
+    if (*at++ != '\'') break;
+    buf_add_str(&out, "'\\''");
+  }
+  buf_put_u8(&out, '\'');
+  return buf_steal_str(&out);
 }

@@ -1,6 +1,7 @@
 #include "cli/app.h"
 
 #include <jansson.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/context.h"
@@ -46,16 +47,6 @@ static void show_version(Output *out) {
 /* ---- with one ------------------------------------------------------------------------------------------------------
  */
 
-static LogLevel log_level_of(Verbosity verbosity) {
-  switch (verbosity) {
-    case VERBOSITY_QUIET: return LOG_ERROR;
-    case VERBOSITY_NORMAL: return LOG_WARN; /* a person sees the command's own words, not events */
-    case VERBOSITY_VERBOSE: return LOG_INFO;
-    case VERBOSITY_DEBUG: return LOG_DEBUG;
-  }
-  return LOG_WARN;
-}
-
 static char *state_dir_of(const Args *args) {
   const char *given = args_text(args, OPT_STATE_DIR);
   return given ? mem_strdup(given) : config_default_state_dir();
@@ -69,23 +60,30 @@ static Error *run_command(CliContext *ctx) {
   return err;
 }
 
+static Error *out_of_time(const CliContext *ctx, Error *take) {
+  if (!err_is(take, ERR_CANCELLED) || cancel_reason(ctx->cancel) != CANCEL_TIMEOUT) return take;
+  return err_hint(take, "limits.timeout is %s; what is stored stays, and the same command continues",
+                  config_main(ctx->config)->limits->timeout);
+}
+
 static Error *run_in_context(const AppIo *io, const Args *args, Output *output, int *exit_code) {
-  LogFormat format = (LogFormat)args_number(args, OPT_LOG_FORMAT, LOG_TEXT);
   CliContext ctx = {
       .sys = sys_real(),
       .cancel = io->cancel,
       .output = output,
-      .log = log_new(fileno(io->notes), log_level_of(output_verbosity(output)), format),
+      .log = log_new(fileno(io->notes), LOG_WARN, LOG_TEXT), /* until the configuration is read */
+      .log_fd = -1,
       .args = args,
       .state_dir = state_dir_of(args),
       .passphrase = io->passphrase,
       .passphrase_len = io->passphrase_len,
   };
-  Error *err = run_command(&ctx);
+  Error *err = out_of_time(&ctx, run_command(&ctx));
   *exit_code = ctx.exit_code;
   config_free(ctx.config);
   free(ctx.state_dir);
   log_free(ctx.log);
+  if (ctx.log_fd >= 0) close(ctx.log_fd);
   return err;
 }
 

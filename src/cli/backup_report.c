@@ -5,7 +5,7 @@
 
 static const char *result_name(const BackupReport *r) {
   if (r->failed) return "failed";
-  return r->partial ? "partial" : "ok";
+  return r->partial || (r->snapshot && r->snapshot->damaged) ? "partial" : "ok";
 }
 
 static void add_snapshot(json_t *doc, const Snapshot *s) {

@@ -19,7 +19,7 @@ typedef struct BackupCommand {
   size_t labels_len;
   /* Of one source after the other: the first failure decides the exit code. */
   Error *first;
-  bool partial;
+  bool partial, damaged;
 } BackupCommand;
 
 /* ---- options -------------------------------------------------------------------------------------------------------
@@ -120,14 +120,17 @@ static Error *finish_target(SourceRun *run, size_t i, BackupTarget *target, cons
                          .snapshot = target->err ? NULL : &target->snapshot,
                          .partial = result->partial,
                          .warnings = result->warnings};
+  /* A damaged database was stored as it is, by --force: that is there, but no good backup. */
+  bool damaged = !err && target->snapshot.damaged;
+  if (damaged) b->damaged = true;
   CheckLevel level;
-  if (!err && !target->snapshot.damaged && check_after(b, &level)) {
+  if (!err && !damaged && check_after(b, &level)) {
     err = prove_snapshot(w, run->repos[i], &target->snapshot, level, &report.proof);
     report.proven = !err || err_code(err) == ERR_CHECK_FAILED;
   }
   report.failed = err;
   backup_report_print(b->ctx->output, &report);
-  JobOutcome outcome = {.result = result->partial ? JOB_PARTIAL : JOB_RUNNING,
+  JobOutcome outcome = {.result = report.partial || damaged ? JOB_PARTIAL : JOB_RUNNING,
                         .repository_id = &run->repos[i]->keys->repo};
   AUTO_FREE char *json = backup_report_line(&report);
   outcome.summary_json = json;
@@ -247,7 +250,12 @@ static Error *outcome(BackupCommand *b, size_t sources) {
     err_free(first);
     return NULL;
   }
-  if (first || !b->partial) return first;
+  if (first) return first;
+  if (b->damaged)
+    return err_hint(
+        err_new(ERR_PARTIAL, "the source is damaged, and was stored as it is"),
+        "the snapshot is marked as damaged and may not open when it is restored; the one before may be better");
+  if (!b->partial) return NULL;
   return err_hint(err_new(ERR_PARTIAL, "the backup is done, but something was left out"),
                   "the warnings above name it; they are kept with the snapshot: `holdfast info`");
 }

@@ -7,6 +7,7 @@
 #include "cli/hooks.h"
 #include "cli/pick.h"
 #include "cli/prove.h"
+#include "cli/recovery.h"
 #include "cli/repositories.h"
 #include "ops/address.h"
 #include "ops/backup.h"
@@ -20,6 +21,7 @@ typedef struct RestoreCommand {
   Picked picked;
   char *target; /* absolute; NULL: into a command */
   RestoreRequest request;
+  Recovery recovery;
 } RestoreCommand;
 
 /* ---- where to ------------------------------------------------------------------------------------------------------
@@ -113,6 +115,7 @@ static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const 
   json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "result", json_string(err ? "failed" : result->partial ? "partial" : "ok"));
   json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_object_set_new(doc, "recovery_point", r->recovery.made ? json_uuid(&r->recovery.snapshot.id) : json_null());
   json_object_set_new(doc, "files", json_count(result->stats.files));
   json_object_set_new(doc, "bytes", json_count(result->stats.bytes));
   json_object_set_new(doc, "fetched_bytes", json_count(result->stats.fetched_bytes));
@@ -175,30 +178,45 @@ static void report(const RestoreCommand *r, const JobStart *job, const RestoreRe
 /* ---- doing it ------------------------------------------------------------------------------------------------------
  */
 
+/* It was put back where it came from. */
+static bool is_same_source(const RestoreCommand *r) {
+  if (args_given(r->ctx->args, OPT_IN_PLACE)) return true;
+  return r->recovery.known && strcmp(r->recovery.source.name, r->picked.snapshot.source) == 0;
+}
+
 /* What was restored over the live source is another file, but no other source: its next backup shall not be refused. */
 static void adopt(RestoreCommand *r) {
-  SourceSpec spec = {.type = r->picked.snapshot.engine, .scratch_dir = r->w.ops.scratch_dir};
-  strlist_add(&spec.paths, r->target);
+  SourceSpec own = {.type = r->picked.snapshot.engine, .scratch_dir = r->w.ops.scratch_dir};
+  strlist_add(&own.paths, r->target);
+  const SourceSpec *spec = r->recovery.known ? &r->recovery.source.spec : &own;
   for (size_t i = 0; i < r->repositories.len; i++) {
     const OpenRepository *known = &r->repositories.items[i];
     if (!known->repo || known->repo->read_only) continue;
-    Error *err = ops_source_adopt(&r->w.ops, known->repo, &spec, r->picked.snapshot.source);
+    Error *err = ops_source_adopt(&r->w.ops, known->repo, spec, r->picked.snapshot.source);
     if (err && err_code(err) != ERR_NOT_FOUND)
       output_warning(r->ctx->output, "%s: the restored source was not adopted: %s (`holdfast source adopt`)",
                      known->place.name, err_text(err));
     err_free(err);
   }
-  strlist_free(&spec.paths);
+  strlist_free(&own.paths);
 }
 
-static Error *hooked_restore(RestoreCommand *r, RestoreResult *result) {
+static bool wants_recovery_point(const RestoreCommand *r) {
+  return r->recovery.needed && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
+}
+
+static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
   if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
   TRY(context_progress_start(r->ctx));
+  /* After the hook, which may stop the application: then nothing is written between this and the restore. */
+  if (wants_recovery_point(r))
+    TRY(recovery_make(&r->w, r->picked.from, job, &r->picked.snapshot, r->target, &r->recovery));
+  progress_phase(&r->ctx->progress, "restoring", true);
   Error *err = ops_restore(&r->w.ops, &r->request, result);
   context_progress_stop(r->ctx);
-  if (!err && args_given(r->ctx->args, OPT_IN_PLACE)) adopt(r);
+  if (!err && is_same_source(r)) adopt(r);
   if (err || !hooks) return err;
   return hook_run(&r->w, "after_restore", hooks->after_restore);
 }
@@ -208,7 +226,7 @@ static Error *restore(RestoreCommand *r) {
   JobOutcome outcome;
   workspace_job_begin(&r->w, "restore", r->picked.snapshot.source, r->picked.from->place.name, &job);
   RestoreResult result = {0};
-  Error *err = hooked_restore(r, &result);
+  Error *err = hooked_restore(r, &job, &result);
   if (result.checked) {
     prove_record(&r->w, r->picked.from->repo, &r->picked.snapshot, r->request.level, &result.report);
     prove_say_failed(r->ctx, &result.report);
@@ -233,6 +251,7 @@ static void plan_json(const RestoreCommand *r, const RestorePreview *p) {
   json_object_set_new(doc, "target", json_text_or_null(r->target));
   json_object_set_new(doc, "target_exists", json_boolean(p->target_exists));
   json_object_set_new(doc, "would_overwrite", json_boolean(p->would_overwrite));
+  json_object_set_new(doc, "recovery_point", json_boolean(p->would_overwrite && wants_recovery_point(r)));
   json_object_set_new(doc, "files", json_count(p->estimate.files));
   json_object_set_new(doc, "bytes", json_count(p->estimate.bytes));
   json_object_set_new(doc, "fetch_bytes", json_count(p->estimate.fetch_bytes));
@@ -256,6 +275,10 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
               p->would_overwrite ? " (exists, would be OVERWRITTEN)"
               : p->target_exists ? " (exists)"
                                  : "");
+  if (p->would_overwrite && r->recovery.needed)
+    output_text(out, "  recovery  %s\n",
+                wants_recovery_point(r) ? "what is there now would be backed up first, as a recovery point"
+                                        : "NO recovery point would be made (--force): what is there now would be lost");
   output_text(out, "  content   %s in %llu file%s\n", str_size(e->bytes, a), (unsigned long long)e->files,
               e->files == 1 ? "" : "s");
   output_text(out, "  to fetch  %s of %llu pack%s in %llu request%s\n", str_size(e->fetch_bytes, a),
@@ -286,6 +309,7 @@ static Error *run(RestoreCommand *r) {
   repositories_warn(&r->w, &r->repositories);
   TRY(pick_snapshot(&r->w, &r->repositories, args_operand(r->ctx->args, 0), &r->picked));
   TRY(fill_request(r));
+  if (r->target) TRY(recovery_find(&r->w, r->picked.from->repo, r->picked.snapshot.source, r->target, &r->recovery));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
 }
 
@@ -295,6 +319,7 @@ Error *cmd_restore(CliContext *ctx, const Args *args UNUSED) {
   Error *err = run(&r);
   strlist_free(&r.request.only);
   free(r.target);
+  recovery_free(&r.recovery);
   picked_free(&r.picked);
   repositories_close(&r.repositories);
   workspace_close(&r.w);

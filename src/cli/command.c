@@ -55,7 +55,7 @@ const char *exit_code_text(int code) {
     case 0: return "done";
     case 1: return "an error";
     case 2: return "the command line or the configuration is wrong";
-    case 3: return "done, but something was left out and reported";
+    case 3: return "done, but something was left out or damaged, and reported";
     case 10: return "there is no repository at that address";
     case 11: return "refused: the state of the source or the repository forbids it";
     case 12: return "nothing that was given opens the repository";

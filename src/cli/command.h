@@ -51,6 +51,7 @@ typedef enum OptionId {
   OPT_TO_FILE,
   OPT_PLAN,
   OPT_IN_PLACE,
+  OPT_FORCE_RESTORE,
   OPT_CONFIRM,
   OPT_ONLY,
   OPT_DELTA,

@@ -34,12 +34,12 @@ static const CommandSpec commands[] = {
                  "# configuration files, to two repositories, and prove the result\n"
                  "holdfast backup files:/etc --preset configuration --verify --repo /backup --repo /mnt/second\n\n"
                  "# the output of a program\n"
-                 "holdfast backup command:'pg_dumpall' --name cluster --restore-command 'psql -X' --repo /backup",
+                 "holdfast backup command:'pg_dumpall' --name cluster --repo /backup",
      .run = cmd_backup,
      .operands = {{"SRC", 1, OPERAND_MANY, "a source: a name of the configuration, or an address", NULL}},
      .options = {OPT_FULL, OPT_INCREMENTAL, OPT_DIFFERENTIAL, OPT_VERIFY_AFTER, OPT_LABEL, OPT_DESCRIPTION, OPT_NAME,
                  OPT_COMPRESSION, OPT_EXCLUDE, OPT_INCLUDE, OPT_ONE_FILE_SYSTEM, OPT_PRESET, OPT_RECOVER_COPY,
-                 OPT_FORCE, OPT_RESTORE_COMMAND, OPT_PLAN},
+                 OPT_FORCE, OPT_PLAN},
      .exits = {3, 10, 11, 12, 13, 15, 17}},
     {.name = "restore",
      .summary = "bring a source back, as it was at a moment",
@@ -47,7 +47,10 @@ static const CommandSpec commands[] = {
                              "exists is overwritten only "
                              "when --confirm repeats its name: the last part of TARGET, or with --in-place the "
                              "source's name. --plan shows what "
-                             "would be read and written.",
+                             "would be read and written.\n\nBefore a live source that the repository knows is "
+                             "overwritten, what it holds now is backed up as a recovery point, and the command that "
+                             "goes back to it is shown. When that backup fails, nothing is overwritten, unless "
+                             "--force is given.",
      .examples = "# the newest snapshot into a new file\n"
                  "holdfast restore sqlite:/srv/app.db --to /tmp/app.db --repo /backup\n\n"
                  "# as it was two hours ago, over the live file\n"
@@ -55,9 +58,9 @@ static const CommandSpec commands[] = {
                  "# two files of /etc\nholdfast restore files:/etc --only 'ssh/sshd_config,hosts' --to /tmp/etc",
      .run = cmd_restore,
      .operands = {{"SRC[@WHEN]", 1, 1, "the source and the moment", NULL}},
-     .options = {OPT_TO, OPT_PLAN, OPT_IN_PLACE, OPT_CONFIRM, OPT_ONLY, OPT_VERIFY_AFTER, OPT_DELTA, OPT_NO_OWNERS,
-                 OPT_SOURCE_NAME, OPT_RESTORE_COMMAND},
-     .exits = {3, 10, 11, 12, 13, 14, 17}},
+     .options = {OPT_TO, OPT_PLAN, OPT_IN_PLACE, OPT_CONFIRM, OPT_FORCE_RESTORE, OPT_ONLY, OPT_VERIFY_AFTER, OPT_DELTA,
+                 OPT_NO_OWNERS, OPT_SOURCE_NAME, OPT_RESTORE_COMMAND},
+     .exits = {3, 10, 11, 12, 13, 14, 15, 17}},
     {.name = "ls",
      .summary = "list snapshots, or what is in one",
      .details =
@@ -194,9 +197,10 @@ static const CommandSpec commands[] = {
      .exits = {11}},
     {.name = "source adopt",
      .summary = "accept that a source's identity changed",
-     .details = "A source is refused (exit 11) when its host, file system or database is not the one its earlier "
-                "snapshots came from: a cloned machine, a restored file, another disk. Adopting it says that it is the "
-                "same source all the same.",
+     .details =
+         "A source is refused (exit 11) when its host, file system or database is not the one its earlier "
+         "snapshots came from: a cloned machine, a restored file, another disk; or when another command line has "
+         "the same name. Adopting it says that it is the same source all the same.",
      .run = cmd_source_adopt,
      .operands = {{"SRC", 1, 1, "the source", NULL}},
      .options = {OPT_NAME, OPT_PLAN},

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "cli/args.h"
 #include "codec/secret.h"
+#include "ops/ops.h"
 #include "sys/fs.h"
 
 Error *context_config(CliContext *ctx, const Config **out) {
@@ -34,8 +35,47 @@ Error *context_settings(CliContext *ctx, CliSettings *out) {
       .memory_bytes = args_number(ctx->args, OPT_MEMORY, l->memory_bytes ? l->memory_bytes : 256 * MIB),
       .read_bytes_per_second = args_number(ctx->args, OPT_LIMIT_READ, l->read_bytes_per_second),
       .upload_bytes_per_second = args_number(ctx->args, OPT_LIMIT_UPLOAD, l->upload_bytes_per_second),
+      .timeout_ns = l->timeout_ns,
+      .nice = l->nice,
   };
-  return NULL;
+  if (out->memory_bytes >= OPS_MEMORY_MIN) return NULL;
+  char said[16], least[16];
+  return err_new(ERR_USAGE, "%s: %s are less than %s, which is the least",
+                 args_given(ctx->args, OPT_MEMORY) ? "--memory" : "limits.memory", str_size(out->memory_bytes, said),
+                 str_size(OPS_MEMORY_MIN, least));
+}
+
+/* ---- the log -------------------------------------------------------------------------------------------------------
+ */
+
+static LogLevel stderr_level(const CliContext *ctx, const Config *config) {
+  switch (output_verbosity(ctx->output)) {
+    case VERBOSITY_QUIET: return LOG_ERROR;
+    case VERBOSITY_NORMAL: break;
+    case VERBOSITY_VERBOSE: return LOG_INFO;
+    case VERBOSITY_DEBUG: return LOG_DEBUG;
+  }
+  /* A person sees the command's own words; events only when asked for. */
+  const ConfigLog *log = config_main(config)->log;
+  return log && log->level ? config_log_level(config) : LOG_WARN;
+}
+
+void context_log_open(CliContext *ctx, const Config *config) {
+  const ConfigLog *log = config_main(config)->log;
+  LogFormat format = (LogFormat)args_number(ctx->args, OPT_LOG_FORMAT, config_log_format(config));
+  LogLevel level = stderr_level(ctx, config);
+  if (log && log->file && ctx->log_fd < 0) {
+    Error *err = fs_open(log->file, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0600, &ctx->log_fd);
+    if (err) output_warning(ctx->output, "the log is not written: %s", err_text(err));
+    err_free(err);
+  }
+  int fd = STDERR_FILENO;
+  if (ctx->log_fd >= 0) {
+    fd = ctx->log_fd;
+    level = output_verbosity(ctx->output) == VERBOSITY_DEBUG ? LOG_DEBUG : config_log_level(config);
+  }
+  log_free(ctx->log);
+  ctx->log = log_new(fd, level, format);
 }
 
 /* ---- progress ------------------------------------------------------------------------------------------------------

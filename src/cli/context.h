@@ -13,7 +13,8 @@ struct CliContext {
   Sys *sys;
   Cancel *cancel;
   Output *output;
-  Log *log;            /* on standard error */
+  Log *log;            /* on standard error, or the file that the configuration names */
+  int log_fd;          /* of that file; -1: standard error */
   const Args *args;    /* of the command that runs */
   Progress progress;   /* for ops/ to count in */
   ProgressView *view;  /* while progress is shown */
@@ -27,11 +28,16 @@ struct CliContext {
 /* The configuration: --config, HOLDFAST_CONFIG, the default file, or none; with STATE/conf.d. Read once. Borrowed. */
 Error *context_config(CliContext *ctx, const Config **out) NODISCARD;
 
+/* From here on events go where the configuration says. A file that cannot be written is a warning. */
+void context_log_open(CliContext *ctx, const Config *config);
+
 /* Options of the command line before those of the configuration. */
 typedef struct CliSettings {
   unsigned cpus;                                           /* >= 1 */
-  uint64_t memory_bytes;                                   /* 256 MiB unless said */
+  uint64_t memory_bytes;                                   /* 256 MiB unless said; OPS_MEMORY_MIN or more */
   uint64_t read_bytes_per_second, upload_bytes_per_second; /* 0: no limit */
+  uint64_t timeout_ns;                                     /* 0: none */
+  int nice;                                                /* 0: as it is */
 } CliSettings;
 Error *context_settings(CliContext *ctx, CliSettings *out) NODISCARD;
 

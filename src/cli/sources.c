@@ -79,6 +79,23 @@ static Error *fill_address(const Workspace *w, const SourceAddress *address, Cli
   return NULL;
 }
 
+/* What an engine would not look at is not taken silently. Of several sources it may be meant for another one. */
+static Error *check_options(const Args *args, const char *type) {
+  static const struct {
+    OptionId option;
+    const char *type;
+  } needs[] = {{OPT_EXCLUDE, "files"},         {OPT_INCLUDE, "files"},       {OPT_PRESET, "files"},
+               {OPT_ONE_FILE_SYSTEM, "files"}, {OPT_RECOVER_COPY, "sqlite"}, {OPT_RESTORE_COMMAND, "command"}};
+  const CommandSpec *command = args_command(args);
+  bool several = strcmp(command->name, "backup") == 0 && args_operand_count(args) > 1;
+  if (several || !command_has_option(command, OPT_EXCLUDE)) return NULL;
+  for (size_t i = 0; i < NELEMS(needs); i++)
+    if (args_given(args, needs[i].option) && strcmp(needs[i].type, type) != 0)
+      return err_new(ERR_USAGE, "--%s is for sources of type %s, this one is of type %s",
+                     option_spec(needs[i].option)->name, needs[i].type, type);
+  return NULL;
+}
+
 static void apply_options(const Workspace *w, CliSource *out) {
   const Args *args = w->ctx->args;
   const StrList *include = args_list(args, OPT_INCLUDE), *exclude = args_list(args, OPT_EXCLUDE);
@@ -106,6 +123,7 @@ static Error *resolve(Workspace *w, const char *text, CliSource *out) {
     if (!config) return not_configured(w, address.rest);
     TRY(fill_configured(config, out));
   }
+  TRY(check_options(w->ctx->args, out->spec.type));
   apply_options(w, out);
   return NULL;
 }

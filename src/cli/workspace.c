@@ -1,9 +1,11 @@
 #include "cli/workspace.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -103,6 +105,8 @@ static Error *make_scratch(Workspace *w) {
 
 static void say_notice(void *ctx, NoticeLevel level, const char *text) {
   Workspace *w = (Workspace *)ctx;
+  /* On standard error it would be said twice. */
+  if (w->ctx->log_fd >= 0) log_event(w->ctx->log, level == NOTICE_INFO ? LOG_DEBUG : LOG_WARN, "notice", text, NULL);
   if (level == NOTICE_INFO) {
     output_note(w->ctx->output, VERBOSITY_VERBOSE, "%s", text);
     return;
@@ -136,14 +140,33 @@ static void fill_ops(Workspace *w) {
                  .host = w->host,
                  .host_id = w->host_id,
                  .cpus = w->settings.cpus,
+                 .memory_bytes = w->settings.memory_bytes,
                  .read_bytes_per_second = w->settings.read_bytes_per_second,
                  .notice = say_notice,
                  .notice_ctx = w};
 }
 
+/* Threads and children that are started from here on inherit it. */
+static void be_nice(const Workspace *w) {
+  int wanted = w->settings.nice;
+  if (wanted == 0 || (wanted > 0 && getpriority(PRIO_PROCESS, 0) >= wanted)) return;
+  if (setpriority(PRIO_PROCESS, 0, wanted) == 0) return;
+  Error *err = err_errno(errno, "limits.nice: %d", wanted);
+  output_warning(w->ctx->output, "%s", err_text(err));
+  err_free(err);
+}
+
+static Error *apply_settings(Workspace *w) {
+  TRY(context_settings(w->ctx, &w->settings));
+  context_log_open(w->ctx, w->config);
+  be_nice(w);
+  if (!w->settings.timeout_ns || !w->ctx->cancel) return NULL;
+  return deadline_start(w->ctx->sys, w->ctx->cancel, w->settings.timeout_ns, &w->deadline);
+}
+
 static Error *open_parts(Workspace *w) {
   TRY(context_config(w->ctx, &w->config));
-  TRY(context_settings(w->ctx, &w->settings));
+  TRY(apply_settings(w));
   if (gethostname(w->host, sizeof w->host - 1) != 0 || w->host[0] == '\0')
     snprintf(w->host, sizeof w->host, "localhost");
   TRY(open_state(w));
@@ -164,6 +187,7 @@ Error *workspace_open(CliContext *ctx, Workspace *out) {
 void workspace_close(Workspace *w) {
   if (!w->ctx) return;
   context_progress_stop(w->ctx);
+  deadline_stop(w->deadline);
   catalog_free(w->catalog);
   if (w->scratch) err_ignore(fs_remove_tree(w->scratch));
   if (w->scratch_fd >= 0) close(w->scratch_fd);
@@ -193,13 +217,24 @@ void workspace_job_begin(Workspace *w, const char *kind, const char *source, con
   out->repository = repository;
   out->command = args_command(w->ctx->args)->name;
   workspace_catalog_result(w, catalog_job_begin(w->catalog, out));
+  log_event(w->ctx->log, LOG_INFO, "job_begin", kind, "job", out->id, "source", source, "repository", repository, NULL);
+}
+
+static void log_end(const Workspace *w, const JobStart *job, const JobOutcome *outcome) {
+  char snapshot[UUID_TEXT_LEN] = "";
+  if (outcome->snapshot) uuid_text(outcome->snapshot, snapshot);
+  bool good = outcome->result == JOB_OK || outcome->result == JOB_CANCELLED;
+  LogLevel level = good ? LOG_INFO : outcome->result == JOB_PARTIAL ? LOG_WARN : LOG_ERROR;
+  if (w->ctx->log_fd < 0) level = LOG_INFO; /* on standard error the error is said by itself */
+  log_event(w->ctx->log, level, "job_end", job->kind, "job", job->id, "source", job->source, "repository",
+            job->repository, "result", job_result_name(outcome->result), "snapshot", snapshot, "error", outcome->error,
+            NULL);
 }
 
 void workspace_job_end(Workspace *w, const JobStart *job, JobOutcome *outcome, const Error *err) {
   if (err) {
-    outcome->result = err_code(err) == ERR_CANCELLED ? JOB_CANCELLED
-                      : err_code(err) == ERR_PARTIAL ? JOB_PARTIAL
-                                                     : JOB_FAILED;
+    bool cancelled = err_code(err) == ERR_CANCELLED && cancel_reason(w->ctx->cancel) != CANCEL_TIMEOUT;
+    outcome->result = cancelled ? JOB_CANCELLED : err_code(err) == ERR_PARTIAL ? JOB_PARTIAL : JOB_FAILED;
     outcome->exit_code = exit_code_of(err, w->ctx->cancel);
     outcome->error = err_text(err);
   } else if (outcome->result == JOB_RUNNING) {
@@ -208,6 +243,7 @@ void workspace_job_end(Workspace *w, const JobStart *job, JobOutcome *outcome, c
     outcome->exit_code = EXIT_PARTIAL;
   }
   workspace_catalog_result(w, catalog_job_end(w->catalog, job, outcome));
+  log_end(w, job, outcome);
 }
 
 /* ---- words ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 #include "catalog/catalog.h"
 #include "cli/context.h"
+#include "cli/deadline.h"
 #include "ops/ops.h"
 
 typedef struct Workspace {
@@ -24,6 +25,7 @@ typedef struct Workspace {
   char host[256];
   char host_id[HOST_ID_TEXT_LEN];
   Ops ops;
+  Deadline *deadline; /* NULL: there is none */
   Mutex lock;
   uint64_t notices; /* said so far, guarded by lock */
   bool catalog_failed;

@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "ops/sink.h"
 
-enum { READERS = 2 };
+enum { READERS = 2, LOW_MEMORY = 96 * 1024 * 1024 };
 
 void backup_result_free(BackupResult *result) {
   for (size_t i = 0; i < result->len; i++) {
@@ -58,7 +58,7 @@ static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *rep
   Error *err = NULL;
   Series series = {0};
   if (known) {
-    err = check_identity(ops, known, request->spec->type, identity);
+    if (!request->any_identity) err = check_identity(ops, known, request->spec->type, identity);
     series.id = known->id;
     series.revision = known->revision;
     series.created_ns = known->created_ns;
@@ -132,6 +132,26 @@ static SnapshotKind kind_of(const Snapshot *parent, BackupMode mode) {
   return mode == BACKUP_DIFFERENTIAL ? SNAPSHOT_DIFFERENTIAL : SNAPSHOT_INCREMENTAL;
 }
 
+/* For each repository's buffers; 0: no limit. */
+static uint64_t memory_share(const Ops *ops, const BackupRequest *request) {
+  return ops->memory_bytes ? (ops->memory_bytes - OPS_MEMORY_OWN) / request->repos_len : 0;
+}
+
+static unsigned readers_for(const Ops *ops, const BackupRequest *request) {
+  uint64_t share = memory_share(ops, request);
+  return share && share < LOW_MEMORY ? 1 : READERS;
+}
+
+static Error *check_memory(const Ops *ops, const BackupRequest *request) {
+  CHECK(!ops->memory_bytes || ops->memory_bytes >= OPS_MEMORY_MIN);
+  uint64_t share = memory_share(ops, request);
+  if (!share || share >= WRITER_MEMORY_MIN) return NULL;
+  char has[16], needs[16];
+  return err_new(ERR_USAGE, "%s of memory are too little for %zu repositories at once: they need %s",
+                 str_size(ops->memory_bytes, has), request->repos_len,
+                 str_size((uint64_t)WRITER_MEMORY_MIN * request->repos_len + OPS_MEMORY_OWN, needs));
+}
+
 static Error *target_begin(const Ops *ops, const BackupRequest *request, const char *identity, NoticeList *notices,
                            Target *t) {
   TRY(series_for(ops, request, t->repo, identity, &t->series));
@@ -142,7 +162,8 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
                            .parent = t->parent,
                            .compression = request->compression,
                            .workers = ops->cpus,
-                           .readers = READERS,
+                           .readers = readers_for(ops, request),
+                           .memory_bytes = memory_share(ops, request),
                            .scratch_dir = ops->scratch_dir,
                            .host = ops->host,
                            .progress = ops->progress};
@@ -227,7 +248,7 @@ static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *
   Sink *sink = ops_sink_new(ops, writers, len, &notices->base);
   BackupPlan plan = {.mode = request->mode,
                      .force = request->force,
-                     .readers = READERS,
+                     .readers = readers_for(ops, request),
                      .read_bytes_per_second = ops->read_bytes_per_second,
                      .started_ns = sys_now_ns(ops->sys)};
   progress_phase(ops->progress, "reading", false);
@@ -334,6 +355,7 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
 }
 
 Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+  TRY(check_memory(ops, request));
   Error *err = backup_once(ops, request, out);
   if (!err_is(err, ERR_CORRUPT) || request->mode == BACKUP_FULL || out->len) return err;
   /* What the parent snapshot had is damaged in the repository; the source is at hand: read everything and store it

@@ -12,6 +12,7 @@ typedef struct BackupRequest {
   BackupMode mode;
   Compression compression;
   bool force;              /* keep what can be had of a damaged source */
+  bool any_identity;       /* what stands at the source's place now is wanted, whatever it is */
   const char *description; /* may be NULL */
   const Label *labels;
   size_t labels_len;

@@ -7,6 +7,9 @@
 #include "engine/engine.h"
 #include "sys/cancel.h"
 
+/* Of a limit this much is left for the program itself, its libraries and engines. */
+enum { OPS_MEMORY_OWN = 16 * 1024 * 1024, OPS_MEMORY_MIN = 64 * 1024 * 1024 };
+
 typedef struct Ops {
   Sys *sys;
   Cancel *cancel;
@@ -16,6 +19,7 @@ typedef struct Ops {
   const char *host;               /* host name */
   const char *host_id;            /* what makes this machine the same one tomorrow */
   unsigned cpus;                  /* 0: all */
+  uint64_t memory_bytes;          /* 0: no limit; else OPS_MEMORY_MIN or more */
   uint64_t read_bytes_per_second; /* 0: no limit */
   /* Every notice as it arrives (not NULL); thread-safe. The result of the operation holds them too. */
   void (*notice)(void *ctx, NoticeLevel level, const char *text);

@@ -30,14 +30,17 @@ static Error *open_engine(const Ops *ops, const Snapshot *snapshot, const char *
   return engine_open(ops->sys, &spec, out);
 }
 
-Error *ops_check_copy(const Ops *ops, const Snapshot *snapshot, const char *path, const char *source_path,
-                      CheckLevel level, CheckReport *out) {
+/* Against the snapshot's record, and the live source. */
+static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckReport *out) {
   Engine *engine;
-  TRY(open_engine(ops, snapshot, NULL, &engine));
-  DrillTarget target = {
-      .path = path, .facts_json = snapshot->facts_json, .source_path = source_path, .scratch_dir = ops->scratch_dir};
+  TRY(open_engine(ops, request->snapshot, NULL, &engine));
+  DrillTarget target = {.path = request->target,
+                        .facts_json = request->snapshot->facts_json,
+                        .source_path = request->source_path,
+                        .amid = request->overwrite,
+                        .scratch_dir = ops->scratch_dir};
   progress_phase(ops->progress, "checking the copy", false);
-  Error *err = engine->ops->check(engine, &target, level, out, ops->cancel);
+  Error *err = engine->ops->check(engine, &target, request->level, out, ops->cancel);
   engine_free(engine);
   return err;
 }
@@ -89,6 +92,7 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
     progress_phase(ops->progress, "restoring", false);
     if (ops->progress) progress_add(&ops->progress->total_bytes, request->snapshot->root.bytes);
     err = engine->ops->restore(engine, &plan, ops_source_base(source), ops->cancel);
+    if (err_is(err, ERR_NO_SPACE)) err = err_hint(err, "make room, or restore to a roomier place: --to");
     out->stats = *ops_source_stats(source);
     ops_source_free(source);
     engine_free(engine);
@@ -98,9 +102,7 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
 }
 
 static Error *check(const Ops *ops, const RestoreRequest *request, RestoreResult *out) {
-  TRY(err_wrap(
-      ops_check_copy(ops, request->snapshot, request->target, request->source_path, request->level, &out->report),
-      "checking the restored copy"));
+  TRY(err_wrap(check_copy(ops, request, &out->report), "checking the restored copy"));
   out->checked = true;
   size_t passed = check_report_passed(&out->report);
   if (passed == out->report.len) return NULL;

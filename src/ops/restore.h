@@ -44,9 +44,6 @@ typedef struct RestorePreview {
 } RestorePreview;
 Error *ops_restore_plan(const Ops *ops, const RestoreRequest *request, RestorePreview *out) NODISCARD;
 
-/* Checks a copy that stands at `path` against a snapshot's record (and the live source). */
-Error *ops_check_copy(const Ops *ops, const Snapshot *snapshot, const char *path, const char *source_path,
-                      CheckLevel level, CheckReport *out) NODISCARD;
 bool check_level_parse(const char *text, CheckLevel *out); /* "quick", "standard", "comprehensive" */
 const char *check_level_name(CheckLevel level);
 

@@ -61,13 +61,44 @@ static Error *list_of(const Ops *ops, Repo *repo, const Uuid *series, SnapshotLi
   return snapshot_list(repo, series, out, broken, (void *)(uintptr_t)ops, ops->cancel);
 }
 
+static int by_age(const void *a, const void *b) {
+  const Snapshot *x = (const Snapshot *)a, *y = (const Snapshot *)b;
+  return x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+static void append(SnapshotList *list, SnapshotList *more) {
+  if (more->len == 0) return;
+  list->items = (Snapshot *)mem_resize(list->items, list->len + more->len, sizeof *list->items);
+  memcpy(list->items + list->len, more->items, more->len * sizeof *more->items);
+  list->len += more->len;
+  list->cap = list->len;
+  more->len = 0; /* moved */
+  qsort(list->items, list->len, sizeof *list->items, by_age);
+}
+
+/* First backups of one source that ran at the same time have each made a series: they are one source all the same. */
+static Error *list_named(const Ops *ops, Repo *repo, const SeriesList *series, const Series *found, SnapshotList *out) {
+  TRY(list_of(ops, repo, &found->id, out));
+  for (size_t i = 0; i < series->len; i++) {
+    if (&series->items[i] == found || strcmp(series->items[i].name, found->name) != 0) continue;
+    SnapshotList more = {0};
+    Error *err = list_of(ops, repo, &series->items[i].id, &more);
+    append(out, &more);
+    snapshot_list_free(&more);
+    if (!err) continue;
+    snapshot_list_free(out);
+    return err;
+  }
+  return NULL;
+}
+
 Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, SnapshotList *out) {
   if (!text) return list_of(ops, repo, NULL, out);
   SeriesList series = {0};
   TRY(series_list(repo, &series, ops->cancel));
   const Series *found;
   Error *err = ops_find_series(ops, repo, &series, text, &found);
-  if (!err) err = list_of(ops, repo, &found->id, out);
+  if (!err) err = list_named(ops, repo, &series, found, out);
   series_list_free(&series);
   return err;
 }

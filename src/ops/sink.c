@@ -5,7 +5,7 @@
 
 /* What a thread was told about a parent: it borrows that until it asks again. */
 typedef struct Told {
-  pthread_t thread;
+  uint64_t thread;
   Entry *holder;
 } Told;
 
@@ -53,9 +53,9 @@ static Error *leave_behind(OpsSink *s, size_t i, Error *take) {
 /* Keeps an entry for this thread, in place of the one before. */
 static void hold_for_thread(OpsSink *s, Entry *take) {
   LOCKED(&s->lock);
-  pthread_t self = pthread_self();
+  uint64_t self = thread_id();
   for (size_t i = 0; i < s->told_len; i++) {
-    if (!pthread_equal(s->told[i].thread, self)) continue;
+    if (s->told[i].thread != self) continue;
     entry_free(s->told[i].holder);
     s->told[i].holder = take;
     return;

@@ -70,6 +70,14 @@ static Error *fetch_finish(void *ctx, void *file, const Error *failed) {
   return f->ops->finish(f->ctx, (SourceFile *)file, failed);
 }
 
+/* As many as the limit of memory has room for. */
+static unsigned workers_for(const Ops *ops) {
+  unsigned workers = ops->cpus ? ops->cpus : sys_cpus(ops->sys);
+  if (!ops->memory_bytes) return workers;
+  uint64_t most = (ops->memory_bytes - OPS_MEMORY_OWN) / RESTORE_WORKER_MEMORY;
+  return workers < most ? workers : most ? (unsigned)most : 1;
+}
+
 static Error *source_fetch(Source *source, const FetchOps *ops, void *ctx, Cancel *cancel) {
   OpsSource *s = (OpsSource *)source;
   Fetch fetch = {.ops = ops, .ctx = ctx};
@@ -80,7 +88,7 @@ static Error *source_fetch(Source *source, const FetchOps *ops, void *ctx, Cance
                             .read = ops->read ? fetch_read : NULL,
                             .finish = fetch_finish};
   uint32_t files = fs_open_files_limit(); /* half of them: directories and packs are open too */
-  RestoreOptions options = {.workers = s->ops->cpus,
+  RestoreOptions options = {.workers = workers_for(s->ops),
                             .progress = s->ops->progress,
                             .max_open_files = files / 2 < FILES_AT_ONCE ? files / 2 : FILES_AT_ONCE};
   RestoreStats stats;

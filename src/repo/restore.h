@@ -29,7 +29,7 @@ typedef struct RestoreOptions {
   Progress *progress;      /* may be NULL */
   uint32_t max_open_files; /* created and not finished at the same time; 0: RESTORE_OPEN_FILES */
 } RestoreOptions;
-enum { RESTORE_OPEN_FILES = 256 };
+enum { RESTORE_OPEN_FILES = 256, RESTORE_WORKER_MEMORY = 12 * 1024 * 1024 };
 
 typedef struct RestoreStats {
   uint64_t files, bytes;

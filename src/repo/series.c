@@ -86,8 +86,13 @@ static Error *read_series(Repo *repo, const char *name, const Uuid *id, SeriesLi
   return NULL;
 }
 
+/* Of several with one name the oldest comes first: that one goes on. */
 static int series_order(const void *a, const void *b) {
-  return strcmp(((const Series *)a)->name, ((const Series *)b)->name);
+  const Series *x = (const Series *)a, *y = (const Series *)b;
+  int names = strcmp(x->name, y->name);
+  if (names != 0) return names;
+  if (x->created_ns != y->created_ns) return x->created_ns < y->created_ns ? -1 : 1;
+  return memcmp(&x->id, &y->id, sizeof x->id);
 }
 
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {

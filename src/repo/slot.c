@@ -177,7 +177,7 @@ static void code_format(const uint8_t raw[CODE_RANDOM + CODE_CHECK], char out[RE
   for (size_t i = 0; i < CODE_CHARS; i++) {
     if (i && i % 5 == 0) out[at++] = '-';
     unsigned value = 0;
-    for (size_t bit = i * 5; bit < i * 5 + 5; bit++) value = value << 1 | ((raw[bit / 8] >> (7 - bit % 8)) & 1u);
+    for (size_t bit = i * 5; bit < i * 5 + 5; bit++) value = value << 1 | ((unsigned)raw[bit / 8] >> (7 - bit % 8) & 1u);
     out[at++] = code_alphabet[value];
   }
   out[at] = 0;

@@ -221,7 +221,8 @@ static Error *resolve_taken(Repo *repo, const Session *session, Error *take, Can
   if (!err) err = snapshot_decode(buf_bytes(&body), &found);
   bool ours = !err && uuid_equal(&found.id, &session->snapshot);
   snapshot_free(&found);
-  bool unread = err && !err_is(err, ERR_CORRUPT); /* what a fence gives is not: it is no snapshot */
+  bool unread =
+      err && err_is(take, ERR_EXISTS) && !err_is(err, ERR_CORRUPT); /* what a fence gives is not: it is no snapshot */
   if (unread) {
     err_free(take);
     return err_wrap(err, "looking at what stands in the place of the snapshot");

@@ -132,9 +132,18 @@ static Error *open_plan(Verify *v, const char *key) {
 
 static Error *open_segment(Verify *v, const char *key) {
   AUTO_BUF Buf body = {0};
-  TRY(repo_get_object(v->repo, OBJECT_SEGMENT, key, &body, NULL, v->cancel));
   Segment view;
-  return segment_open(buf_bytes(&body), &view);
+  Error *err = repo_get_object(v->repo, OBJECT_SEGMENT, key, &body, NULL, v->cancel);
+  if (!err) err = segment_open(buf_bytes(&body), &view);
+  if (err) v->bad_segments++;
+  return err;
+}
+
+/* An index reads on without a segment that was good a moment ago; whoever verifies must know. */
+static Error *check_segments(Verify *v, const Index *index) {
+  size_t broken = index_broken_segments(index);
+  if (broken <= v->bad_segments) return NULL;
+  return verify_report(v, "index/", err_new(ERR_IO, "%zu segment(s) could not be read", broken - v->bad_segments));
 }
 
 /* Without it all slots would fall back to an older epoch. */
@@ -317,7 +326,8 @@ static Error *verify_run(Verify *v) {
   Index *index;
   Error *err = index_open_reading(v->repo, &index, v->cancel);
   if (err) return verify_report(v, "index/", err); /* without an index nothing more can be said */
-  err = index_visit_packs(index, check_presence, v);
+  err = check_segments(v, index);
+  if (!err) err = index_visit_packs(index, check_presence, v);
   progress_phase(progress, "checking snapshots", false);
   if (!err) err = check_snapshots(v, index);
   progress_phase(progress, "reading packs", false);

@@ -10,6 +10,7 @@ typedef struct Verify {
   const VerifyHooks *hooks;
   VerifyStats *stats;
   Cancel *cancel;
+  size_t bad_segments; /* reported already */
   Mutex lock; /* hooks and stats */
 } Verify;
 

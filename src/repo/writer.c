@@ -13,6 +13,10 @@ enum {
   META_PARTS = 3,
   BUNDLES = 6,
   TREE_MEMORY = 24 * 1024 * 1024,
+  TREE_SHARE = 6,                  /* of a limit, for sorting the tree */
+  WORKER_MEMORY = 4 * 1024 * 1024, /* a worker's own: what is compressed, and the compressor */
+  LEAN_PARTS = 3,
+  LEAN_META_PARTS = 2,
   SEGMENT_FRAMES_TARGET = 1 << 18,
 };
 #define BEAT_NS (600 * NS_PER_SECOND)
@@ -94,7 +98,7 @@ static Error *packer_make(Writer *w, PackKeyKind kind, Packer **out) {
                      .epoch = keys->epochs - 1,
                      .target_size = w->options.pack_size,
                      .part_size = kind == PACK_KEY_DATA ? DATA_PART : META_PART,
-                     .parts = kind == PACK_KEY_DATA ? w->options.workers + DATA_PARTS_EXTRA : META_PARTS,
+                     .parts = kind == PACK_KEY_DATA ? w->data_parts : w->meta_parts,
                      .writers = kind == PACK_KEY_DATA ? 2 : 1,
                      .done = pack_done,
                      .ctx = w};
@@ -149,8 +153,32 @@ static void writer_free_locks(Writer *w) {
   cond_free(&w->idle);
 }
 
+/* What all buffers take with these numbers. */
+static uint64_t planned_bytes(const Writer *w) {
+  return (uint64_t)w->blocks_len * WRITER_BLOCK_SIZE + (uint64_t)w->data_parts * DATA_PART +
+         (uint64_t)w->meta_parts * META_PART + (uint64_t)BUNDLES * BUNDLE_SIZE + w->tree_bytes +
+         (uint64_t)(w->options.workers + 1) * WORKER_MEMORY; /* one more for metadata */
+}
+
+/* Each stream holds a block and asks for the next; each worker has one in work and one waiting. With little memory
+ * there is one worker, and nothing waits. */
+static void writer_plan_memory(Writer *w) {
+  WriterOptions *o = &w->options;
+  w->tree_bytes = TREE_MEMORY;
+  if (o->memory_bytes && o->memory_bytes / TREE_SHARE < TREE_MEMORY) w->tree_bytes = o->memory_bytes / TREE_SHARE;
+  w->meta_parts = META_PARTS;
+  for (;; o->workers--) {
+    w->blocks_len = 2 * o->readers + 2 * o->workers + 2;
+    w->data_parts = o->workers + DATA_PARTS_EXTRA;
+    if (!o->memory_bytes || planned_bytes(w) <= o->memory_bytes) return;
+    if (o->workers == 1) break;
+  }
+  w->blocks_len = 2 * o->readers + 2;
+  w->data_parts = LEAN_PARTS;
+  w->meta_parts = LEAN_META_PARTS;
+}
+
 static void writer_alloc_blocks(Writer *w) {
-  w->blocks_len = 2 * w->options.readers + 2 * w->options.workers + 2;
   w->blocks = NEW_ARRAY(Block, w->blocks_len);
   for (unsigned i = 0; i < w->blocks_len; i++) {
     w->blocks[i].data = (uint8_t *)mem_pages(WRITER_BLOCK_SIZE);
@@ -212,7 +240,7 @@ static Error *writer_open(Writer *w) {
   /* With packs missing nothing may be taken over unread: reading everything stores again what was lost. */
   if (o->parent && index_missing_packs(w->index) == 0 && index_broken_segments(w->index) == 0)
     w->parent = tree_cursor_new(frame_reader_source(w->reader), &o->parent->root);
-  TreeBuilderOptions tree = {.scratch_dir = o->scratch_dir, .memory_bytes = TREE_MEMORY};
+  TreeBuilderOptions tree = {.scratch_dir = o->scratch_dir, .memory_bytes = w->tree_bytes};
   memcpy(tree.split_key, w->repo->keys->split, sizeof tree.split_key);
   w->tree = tree_builder_new(&w->sink, &tree);
   return work_start(w);
@@ -236,6 +264,7 @@ Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Canc
   chunker_init(&w->chunker, repo->keys->chunker);
   writer_zero_prints(w);
   w->segment = segment_builder_new();
+  writer_plan_memory(w);
   writer_alloc_blocks(w);
   Error *err = session_begin(repo, &options->series->id, options->host, &w->session, cancel);
   if (err) {

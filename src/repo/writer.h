@@ -19,15 +19,17 @@
 typedef struct Writer Writer;
 typedef struct WriterStream WriterStream;
 
+enum { WRITER_MEMORY_MIN = 48 * 1024 * 1024 }; /* what one worker and one reader need */
 enum { WRITER_BLOCK_SIZE = 2 * 1024 * 1024, SMALL_FILE_MAX = 64 * 1024, BUNDLE_SIZE = 256 * 1024 };
 
 typedef struct WriterOptions {
   const Series *series;   /* borrowed until begin returns */
   const Snapshot *parent; /* NULL: nothing is known unchanged; borrowed until the writer ends */
   Compression compression;
-  unsigned workers;        /* threads that hash, compress and seal; 0: one a processor */
-  unsigned readers;        /* streams open at the same time, at most */
-  uint64_t pack_size;      /* 0: 64 MiB */
+  unsigned workers;      /* threads that hash, compress and seal; 0: one a processor */
+  unsigned readers;      /* streams open at the same time, at most */
+  uint64_t pack_size;    /* 0: 64 MiB */
+  uint64_t memory_bytes; /* buffers together; fewer workers where they do not fit; 0: no limit, >= WRITER_MEMORY_MIN */
   const char *scratch_dir; /* for sorted runs; borrowed until the writer ends */
   const char *host;
   Progress *progress; /* may be NULL */

@@ -127,6 +127,8 @@ struct Writer {
   Cond idle;
   Block *blocks, *free_blocks;
   unsigned blocks_len;
+  unsigned data_parts, meta_parts;
+  size_t tree_bytes;
   Bundle *free_bundles;
   unsigned bundles_out;
   unsigned streams_open; /* opened and not finished */

@@ -18,6 +18,7 @@ Error *cancel_check(const Cancel *cancel) {
   const char *name = reason > 0 ? sigabbrev_np(reason) : NULL;
   if (name) return err_new(ERR_CANCELLED, "stopped by SIG%s", name);
   if (reason > 0) return err_new(ERR_CANCELLED, "stopped by signal %d", reason);
+  if (reason == CANCEL_TIMEOUT) return err_new(ERR_CANCELLED, "stopped: the time allowed has passed");
   return err_new(ERR_CANCELLED, "stopped");
 }
 

@@ -8,8 +8,10 @@
 #include "sys/sys.h"
 
 typedef struct Cancel {
-  atomic_int set; /* 0, or a signal number, or -1 for other reasons */
+  atomic_int set; /* 0, or a signal number, or CANCEL_TIMEOUT, or -1 for other reasons */
 } Cancel;
+
+enum { CANCEL_TIMEOUT = -2 }; /* as a reason: the time that was allowed has passed */
 
 /* Async-signal-safe. The first reason stays. */
 void cancel_set(Cancel *cancel, int reason);

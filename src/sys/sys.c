@@ -104,6 +104,11 @@ void thread_join(Thread *take) {
   free(take);
 }
 
+uint64_t thread_id(void) {
+  _Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "an id holds it");
+  return (uint64_t)pthread_self();
+}
+
 void mutex_init(Mutex *mutex, Sys *sys) {
   *mutex = (Mutex){.sys = sys};
   CHECK(pthread_mutex_init(&mutex->real, NULL) == 0);

@@ -26,6 +26,8 @@ unsigned sys_cpus(Sys *sys);                      /* processors this process may
 /* Owned by the caller, who must join it. `name` (<= 15 characters) is copied. Blocks all signals in the new thread. */
 Error *thread_start(Sys *sys, const char *name, void (*run)(void *), void *arg, Thread **out) NODISCARD;
 void thread_join(Thread *take);
+/* The calling thread's, unique among those that live. */
+uint64_t thread_id(void);
 
 typedef struct Mutex {
   Sys *sys;

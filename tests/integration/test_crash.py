@@ -13,7 +13,7 @@ import pytest
 
 import ledger
 import trees
-from killing import (CALLS, LiveDatabase, can_trace, kill_after, kill_at_call, kill_somewhere, rounds, seed,
+from killing import (CALLS, LiveDatabase, can_trace, kill_after, kill_at_call, kill_somewhere, popen, rounds, seed,
                      wait_until)
 
 REFUSED, NO_REPOSITORY, NOT_EMPTY = 11, 10, 14
@@ -352,12 +352,15 @@ def test_two_at_once_and_one_killed(hf):
 
 
 def test_same_new_source_from_two_processes(hf):
-    """Two first backups of one source: both are listed under one name, and the next ones find their parent."""
+    """Three first backups of one source, each begun before the others are there (strace holds them up): all are listed
+    and restore under one name, and the next ones find their parent."""
     repo = hf.init()
     database = LiveDatabase(hf, size_bytes=2 << 20)
     source = "sqlite:" + database.path
     try:
-        runs = [hf.start("backup", source, "--json", "--repo", repo) for _ in range(3)]
+        slow = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=linkat", "-e",
+                "inject=linkat:delay_enter=300000:when=1..4"] if can_trace(hf.program) else []
+        runs = [popen(hf, slow + hf.command("backup", source, "--json", "--repo", repo)) for _ in range(3)]
         for run in runs:
             _, err = run.communicate(timeout=120)
             assert run.returncode == 0, err
@@ -365,7 +368,8 @@ def test_same_new_source_from_two_processes(hf):
         for _ in range(3):
             restores.check(hf.backup(source, "--repo", repo)["snapshot"])
         listed = snapshots_of(hf, repo)
-        assert len(listed) == 6
+        assert len(listed) == 6 and len({doc["source"] for doc in listed.values()}) == 1
+        assert not slow or len(os.listdir(os.path.join(repo, "series"))) == 3
         for snapshot in listed:
             restores.check(snapshot)
         newest = hf.ok("restore", source, "--to", hf.path("new.db"), "--json", "--repo", repo).summary()

@@ -186,14 +186,15 @@ def test_same_path_on_two_hosts(hf):
     if subprocess.run(unshare + ["true"], stderr=subprocess.DEVNULL).returncode != 0:
         pytest.skip("host names cannot be changed here")
     for host in ("alpha", "beta"):
+        tree = trees.Tree(path, rng, 20)
         for _ in range(2):
-            shutil.rmtree(path, ignore_errors=True)
-            trees.Tree(path, rng, 20)
+            tree.change()
             wants[host] = trees.describe(path)
             words = " ".join("'%s'" % word for word in hf.command("backup", "files:" + path, "--repo", repo))
             env = dict(hf.env, HOLDFAST_STATE_DIR=hf.path("state-" + host))
             subprocess.run(unshare + ["sh", "-c", "hostname %s && exec %s" % (host, words)], env=env, check=True,
                            stdin=subprocess.DEVNULL)
+        os.rename(path, hf.path("disk of " + host))
     listed = hf.ok("ls", "--json", "--repo", repo).of("snapshot")
     assert sorted({doc["source"] for doc in listed}) == ["alpha:files:" + path, "beta:files:" + path]
     assert [doc["kind"] for doc in sorted(listed, key=lambda doc: (doc["source"], doc["time"]))] == [
@@ -204,6 +205,7 @@ def test_same_path_on_two_hosts(hf):
               "--repo", repo)
         assert not trees.difference(want, trees.describe(target))
         shutil.rmtree(target)
+    os.rename(hf.path("disk of alpha"), path)
     hf.ok("backup", "files:" + path, "--name", "app", "--repo", repo)
     refused = hf.run("backup", "files:" + path, "--name", "app", "--repo", repo, check=REFUSED,
                      env={"HOLDFAST_STATE_DIR": hf.path("state-alpha")})

@@ -43,8 +43,8 @@ static int setup(void **state) {
   f->after_ns = sys_now_ns(sys_real()) + 3600 * NS_PER_SECOND;
   f->moments[1] = model_copy(&f->moments[0]);
   tools_change(&f->moments[1], &seed);
-  tools_add_random(&f->moments[1], "new", false, 300 * 1000, &seed);
-  tools_add_random(&f->moments[1], "new-db", true, 3 * 131072, &seed);
+  tools_add_random(&f->moments[1], "new", false, 150 * 1000, &seed);
+  tools_add_random(&f->moments[1], "new-db", true, 2 * 131072, &seed);
   f->scratch_bytes = pack_bytes_from_scratch(&f->moments[1]);
   *state = f;
   return 0;
@@ -122,7 +122,8 @@ static void faults_of_backup(void **state, FaultKind kind) {
   const Fixture *f = (const Fixture *)*state;
   uint64_t n = 1;
   while (backup_with_fault(f, n, kind)) n++;
-  assert_true(n > 40);
+  print_message("%u operations\n", (unsigned)n - 1);
+  assert_true(n > 35);
 }
 
 static void test_backup_io(void **state) { faults_of_backup(state, FAULT_IO); }
@@ -204,8 +205,9 @@ static bool restore_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
   if (err_is(err, ERR_CHECK_FAILED))
     fail_msg("restore: %s at operation %d: wrong data: %s", kind_names[kind], (int)n, err_text(err));
   if (!hit) assert_null(err);
-  /* A range may be read over gaps, and be read again in smaller pieces: a fault there need not cost anything. */
-  bool may_pass = strcmp(last.op, "get") == 0;
+  /* A range may be read over gaps, and be read again in smaller pieces; what an index segment says, the packs say as
+   * well: a fault there need not cost anything. */
+  bool may_pass = strcmp(last.op, "get") == 0 || str_starts(last.key, "index/");
   if (hit && reads_notice(kind, last.op) && !may_pass) assert_non_null(err);
   err_free(err);
   store_fault_at(run.fault, 0, FAULT_NONE);

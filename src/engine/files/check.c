@@ -23,6 +23,7 @@ typedef struct Differences {
 
 typedef struct Check {
   CheckLevel level;
+  bool amid;
   FilesFacts facts;
   Cancel *cancel;
   Attrs *attrs;
@@ -228,11 +229,11 @@ static Error *open_source(Check *job, const char *path) {
 
 /* ---- the report ---- */
 
-static void report_count(CheckReport *out, const char *name, uint64_t expected, uint64_t found) {
-  char a[24], b[24];
-  snprintf(a, sizeof a, "%" PRIu64, expected);
+static void report_count(const Check *job, CheckReport *out, const char *name, uint64_t expected, uint64_t found) {
+  char a[32], b[24];
+  snprintf(a, sizeof a, "%s%" PRIu64, job->amid ? "at least " : "", expected);
   snprintf(b, sizeof b, "%" PRIu64, found);
-  check_report_add(out, expected == found, name, a, b);
+  check_report_add(out, expected == found || (job->amid && expected < found), name, a, b);
 }
 
 static void report_differences(CheckReport *out, const char *name, const Differences *slot) {
@@ -243,13 +244,13 @@ static void report_differences(CheckReport *out, const char *name, const Differe
 }
 
 static void report(const Check *job, CheckReport *out) {
-  report_count(out, "files", job->facts.files, job->files);
-  report_count(out, "directories", job->facts.directories, job->directories);
-  report_count(out, "symbolic links", job->facts.symlinks, job->symlinks);
-  report_count(out, "hard links", job->facts.hardlinks, job->hardlinks);
-  report_count(out, "special files", job->facts.specials, job->specials);
+  report_count(job, out, "files", job->facts.files, job->files);
+  report_count(job, out, "directories", job->facts.directories, job->directories);
+  report_count(job, out, "symbolic links", job->facts.symlinks, job->symlinks);
+  report_count(job, out, "hard links", job->facts.hardlinks, job->hardlinks);
+  report_count(job, out, "special files", job->facts.specials, job->specials);
   /* Rotations stored unpacked are counted as what they hold. */
-  if (job->facts.unpacked == 0) report_count(out, "bytes", job->facts.bytes, job->bytes);
+  if (job->facts.unpacked == 0) report_count(job, out, "bytes", job->facts.bytes, job->bytes);
   report_differences(out, "readable", &job->unreadable);
   report_differences(out, "types as in the source", &job->types);
   report_differences(out, "sizes as in the source", &job->sizes);
@@ -275,7 +276,7 @@ static void check_free(Check *job) {
 
 Error *files_check(Engine *engine, const DrillTarget *target, CheckLevel level, CheckReport *out, Cancel *cancel) {
   (void)engine;
-  Check job = {.level = level, .cancel = cancel};
+  Check job = {.level = level, .amid = target->amid, .cancel = cancel};
   TRY(files_facts_parse(target->facts_json, &job.facts));
   job.attrs = attrs_new();
   job.seen = map_new();

@@ -52,10 +52,27 @@ static void doubt_is_a_shell(void **state) {
   }
 }
 
+static void words_are_quoted(void **state) {
+  (void)state;
+  static const struct {
+    const char *text, *word;
+  } cases[] = {{"app@3f9c", "app@3f9c"},
+               {"/srv/a b", "'/srv/a b'"},
+               {"", "''"},
+               {"it's", "'it'\\''s'"},
+               {"$x", "'$x'"},
+               {"a*", "'a*'"}};
+  for (size_t i = 0; i < NELEMS(cases); i++) {
+    AUTO_FREE char *word = shell_quote(cases[i].text);
+    assert_string_equal(word, cases[i].word);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_program_is_named),
       cmocka_unit_test(doubt_is_a_shell),
+      cmocka_unit_test(words_are_quoted),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@ typedef struct Fixture {
   char *scratch, *source, *target;
   Job job;
   CheckReport report;
+  bool amid;
 } Fixture;
 
 static Fixture fixture_new(void) {
@@ -42,8 +43,10 @@ static void check(Fixture *f, CheckLevel level, bool with_source) {
   Engine *engine;
   SourceSpec spec = {.type = "files"};
   assert_ok(files_engine_open(sys_real(), &spec, &engine));
-  DrillTarget target = {
-      .path = f->target, .facts_json = f->job.facts.json, .source_path = with_source ? f->source : NULL};
+  DrillTarget target = {.path = f->target,
+                        .facts_json = f->job.facts.json,
+                        .source_path = with_source ? f->source : NULL,
+                        .amid = f->amid};
   assert_ok(engine->ops->check(engine, &target, level, &f->report, NULL));
   engine->ops->free(engine);
 }
@@ -59,6 +62,26 @@ static void expect_failed(const Fixture *f, const char *name) {
   const CheckItem *found = item(f, name);
   if (!found) fail_msg("no item '%s'", name);
   if (found->passed) fail_msg("'%s' passed", name);
+}
+
+/* Restored into a tree that holds more: only what lacks is wrong. */
+static void test_amid_other_files(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  put(f.target, "of somebody else", "x");
+  check(&f, CHECK_QUICK, false);
+  expect_failed(&f, "files");
+  expect_failed(&f, "bytes");
+  f.amid = true;
+  check(&f, CHECK_STANDARD, false);
+  assert_int_equal(check_report_passed(&f.report), f.report.len);
+  AUTO_FREE char *extra = at(f.target, "of somebody else");
+  assert_int_equal(unlink(extra), 0);
+  AUTO_FREE char *lost = at(f.target, "d/small");
+  assert_int_equal(unlink(lost), 0);
+  check(&f, CHECK_QUICK, false);
+  expect_failed(&f, "files");
+  fixture_free(&f);
 }
 
 static void test_all_good(void **state) {
@@ -170,7 +193,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_good),      cmocka_unit_test(test_differences_are_found),
       cmocka_unit_test(test_changed_since), cmocka_unit_test(test_single_file),
-      cmocka_unit_test(test_probe),
+      cmocka_unit_test(test_probe),         cmocka_unit_test(test_amid_other_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
