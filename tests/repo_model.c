@@ -1,6 +1,7 @@
 #include "repo_model.h"
 
 #include "base/mem.h"
+#include "repo/restore.h"
 
 #include "testing.h"
 

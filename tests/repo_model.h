@@ -3,7 +3,6 @@
 #ifndef HF_TESTS_REPO_MODEL_H
 #define HF_TESTS_REPO_MODEL_H
 
-#include "repo/restore.h"
 #include "repo/verify.h"
 #include "repo/writer.h"
 

@@ -220,7 +220,7 @@ static const CommandSpec commands[] = {
      .summary = "check this machine, the configuration, sources and repositories",
      .details =
          "Without SRC every configured source is looked at. Nothing is backed up; in repositories a probe object "
-         "is written and removed.",
+         "is written and removed. When something is wrong, the exit code is 3.",
      .run = cmd_doctor,
      .operands = {{"SRC", 0, OPERAND_MANY, "a source to look at", NULL}},
      .exits = {3}},

@@ -9,7 +9,6 @@
 #define HF_ENGINE_ENGINE_H
 
 #include "base/entry.h"
-#include "base/map.h"
 #include "base/str.h"
 #include "sys/cancel.h"
 

@@ -5,9 +5,10 @@
 #include "base/suggest.h"
 #include "ops/calendar.h"
 #include "ops/config_internal.h"
+#include "ops/ops.h"
 
 typedef enum RuleKind {
-  RULE_SIZE,
+  RULE_MEMORY,
   RULE_RATE,
   RULE_DURATION,
   RULE_CALENDAR,
@@ -42,7 +43,7 @@ static const Rule rules[] = {
     {"server.listen", RULE_LISTEN, NULL},
     {"server.tls.cert", RULE_PATH, NULL},
     {"server.tls.key", RULE_PATH, NULL},
-    {"limits.memory", RULE_SIZE, NULL},
+    {"limits.memory", RULE_MEMORY, NULL},
     {"limits.read", RULE_RATE, NULL},
     {"limits.upload", RULE_RATE, NULL},
     {"limits.timeout", RULE_DURATION, NULL},
@@ -114,6 +115,14 @@ static Error *check_name(const char *text) {
                  "most 64 long");
 }
 
+static Error *check_memory(const char *text) {
+  uint64_t bytes;
+  char least[16];
+  TRY(str_parse_size(text, &bytes));
+  if (bytes >= OPS_MEMORY_MIN) return NULL;
+  return err_new(ERR_USAGE, "it must be %s at least", str_size(OPS_MEMORY_MIN, least));
+}
+
 static Error *check_rate(const char *text) {
   AUTO_FREE char *size = mem_strdup(text);
   if (str_ends(size, "/s")) size[strlen(size) - 2] = '\0';
@@ -175,7 +184,7 @@ static Error *check_text(const Rule *rule, const char *text) {
   uint64_t ignored;
   Compression compression;
   switch (rule->kind) {
-    case RULE_SIZE: return str_parse_size(text, &ignored);
+    case RULE_MEMORY: return check_memory(text);
     case RULE_RATE: return check_rate(text);
     case RULE_DURATION: return str_parse_duration(text, &ignored);
     case RULE_CALENDAR: return calendar_check(text);
@@ -232,6 +241,24 @@ static const char *text_of(const YamlNode *node, const char *key) {
   return member && member->kind == YAML_SCALAR ? member->text : NULL;
 }
 
+/* What an engine would not look at is a mistake: an `exclude` that excludes nothing, say. */
+static void check_fit(const YamlNode *source, const char *type, size_t index, Problems *problems) {
+  static const struct {
+    const char *key, *type;
+  } fits[] = {{"include", "files"},          {"exclude", "files"},       {"preset", "files"},
+              {"one_file_system", "files"},  {"recover_copy", "sqlite"}, {"command", "command"},
+              {"restore_command", "command"}};
+  for (size_t i = 0; i < NELEMS(fits); i++) {
+    const YamlNode *member = yaml_get(source, fits[i].key);
+    if (member && strcmp(type, fits[i].type) != 0)
+      problem_add(problems, member->line, "sources[%zu].%s: it is for sources of type %s", index, fits[i].key,
+                  fits[i].type);
+  }
+  const YamlNode *paths = yaml_get(source, "paths");
+  if (paths && strcmp(type, "sqlite") != 0 && strcmp(type, "files") != 0)
+    problem_add(problems, paths->line, "sources[%zu].paths: it is for sources of type sqlite and files", index);
+}
+
 /* What a type of source needs. */
 static void check_source(const YamlNode *source, size_t index, Problems *problems) {
   const char *type = text_of(source, "type");
@@ -244,6 +271,7 @@ static void check_source(const YamlNode *source, size_t index, Problems *problem
   bool empty = needed && needed->kind == YAML_SEQUENCE && needed->len == 0;
   if (needs && (!needed || empty))
     problem_add(problems, source->line, "sources[%zu].%s: a source of type %s needs it", index, needs, type);
+  if (needs) check_fit(source, type, index, problems);
 }
 
 void config_check_values(const YamlNode *root, Problems *problems) {

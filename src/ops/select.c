@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/timefmt.h"
+#include "ops/address.h"
 #include "repo/uuid.h"
 
 /* `keys`: of all snapshots, ascending. */

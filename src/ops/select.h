@@ -2,7 +2,6 @@
 #ifndef HF_OPS_SELECT_H
 #define HF_OPS_SELECT_H
 
-#include "ops/address.h"
 #include "ops/ops.h"
 #include "repo/snapshot.h"
 

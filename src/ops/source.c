@@ -1,6 +1,7 @@
 #include "ops/source.h"
 
 #include "base/mem.h"
+#include "repo/frames.h"
 #include "sys/fs.h"
 
 enum { FILES_AT_ONCE = 8192 };

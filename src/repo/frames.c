@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "codec/aead.h"
 #include "codec/secret.h"
-#include "repo/uuid.h"
 
 struct FrameDecoder {
   Repo *repo;

@@ -1,5 +1,5 @@
-/* grant.h: who may read which epochs: the body of keyring/<epoch>/grant (a new epoch, given to every slot by one object,
- * so that it begins for all or for none) and of keyring/<epoch>/slots/<slot> (a slot added later).
+/* grant.h: who may read which epochs: the body of keyring/<epoch>/grant (a new epoch, given to every slot by one
+ * object, so that it begins for all or for none) and of keyring/<epoch>/slots/<slot> (a slot added later).
  *
  *   u32 count, then for each slot: uuid 16, u32 len, len bytes (slot.h: the epochs' secrets sealed to the slot)
  *   mac 32: keyed BLAKE3 under the mac key over the object's name, a zero byte and all of the above

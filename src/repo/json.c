@@ -19,7 +19,8 @@ Error *json_check_form(Bytes text, const json_t *value, const char *what) {
   AUTO_BUF Buf form = {0};
   json_dump_sorted(value, &form);
   buf_put_u8(&form, '\n');
-  return bytes_equal(text, buf_bytes(&form)) ? NULL : err_new(ERR_CORRUPT, "%s: not in the form it is written in", what);
+  return bytes_equal(text, buf_bytes(&form)) ? NULL
+                                             : err_new(ERR_CORRUPT, "%s: not in the form it is written in", what);
 }
 
 static void reader_fail(JsonReader *r, const char *key, const char *why) {

@@ -6,7 +6,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
-#include "repo/uuid.h"
+#include "repo/format.h"
 
 typedef struct JsonReader {
   const json_t *object;

@@ -3,6 +3,7 @@
 #include "codec/blake3.h"
 #include "codec/secret.h"
 #include "repo/json.h"
+#include "repo/uuid.h"
 
 void marker_free(Marker *marker) { buf_free(&marker->unsigned_text); }
 

@@ -13,7 +13,6 @@
 
 #include "base/buf.h"
 #include "codec/compress.h"
-#include "repo/keys.h"
 #include "repo/object.h"
 
 enum {

@@ -2,8 +2,9 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "repo/content_runs.h"
+#include "repo/frames.h"
 #include "repo/restore_plan.h"
-#include "repo/uuid.h"
 
 typedef struct RestoreFile {
   Entry *entry;

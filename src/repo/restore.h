@@ -9,8 +9,7 @@
 #define HF_REPO_RESTORE_H
 
 #include "base/progress.h"
-#include "repo/content_runs.h"
-#include "repo/frames.h"
+#include "repo/index.h"
 #include "repo/tree.h"
 
 /* Where content goes. select, create and finish are called from the calling thread; write, zero and read from workers.

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "repo/json.h"
+#include "repo/uuid.h"
 
 enum { SERIES_NAME_MAX = 4096, SERIES_TEXT_MAX = 64 * 1024, SERIES_REVISIONS_MAX = 99999999 };
 

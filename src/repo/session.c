@@ -4,6 +4,7 @@
 
 #include "base/timefmt.h"
 #include "repo/json.h"
+#include "repo/uuid.h"
 
 static Error *put_record(Repo *repo, ObjectType type, const Session *session, const char *record, json_t *take_doc,
                          Cancel *cancel) {

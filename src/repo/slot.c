@@ -8,6 +8,7 @@
 #include "codec/blake3.h"
 #include "codec/secret.h"
 #include "repo/json.h"
+#include "repo/uuid.h"
 
 static const char *const kind_names[] = {
     [SLOT_PASSPHRASE] = "passphrase", [SLOT_KEY_FILE] = "key-file", [SLOT_RECOVERY] = "recovery"};
@@ -177,7 +178,8 @@ static void code_format(const uint8_t raw[CODE_RANDOM + CODE_CHECK], char out[RE
   for (size_t i = 0; i < CODE_CHARS; i++) {
     if (i && i % 5 == 0) out[at++] = '-';
     unsigned value = 0;
-    for (size_t bit = i * 5; bit < i * 5 + 5; bit++) value = value << 1 | ((unsigned)raw[bit / 8] >> (7 - bit % 8) & 1u);
+    for (size_t bit = i * 5; bit < i * 5 + 5; bit++)
+      value = value << 1 | ((unsigned)raw[bit / 8] >> (7 - bit % 8) & 1u);
     out[at++] = code_alphabet[value];
   }
   out[at] = 0;

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "repo/json.h"
+#include "repo/uuid.h"
 
 enum {
   SNAPSHOT_FACTS_MAX = 16 * 1024 * 1024,

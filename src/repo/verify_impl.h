@@ -11,7 +11,7 @@ typedef struct Verify {
   VerifyStats *stats;
   Cancel *cancel;
   size_t bad_segments; /* reported already */
-  Mutex lock; /* hooks and stats */
+  Mutex lock;          /* hooks and stats */
 } Verify;
 
 /* Reports err (consumed) for object and goes on; a cancellation or a dead store is returned instead. */

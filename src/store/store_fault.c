@@ -1,5 +1,7 @@
 #include "store/store_fault.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 
 typedef void FaultWatch(void *ctx, const char *op, const char *key, Bytes body);
@@ -13,6 +15,7 @@ typedef struct FaultStore {
   uint64_t at; /* 0: never */
   FaultKind kind;
   bool dead;
+  char hit_op[16], hit_key[128]; /* of the operation at which it happened */
   FaultWatch *watch;
   void *watch_ctx;
 } FaultStore;
@@ -35,6 +38,10 @@ static FaultKind begin(FaultStore *f, const char *op, const char *key, Bytes bod
   mutex_lock(&f->lock);
   f->count++;
   FaultKind kind = f->count == f->at ? f->kind : FAULT_NONE;
+  if (f->count == f->at) {
+    snprintf(f->hit_op, sizeof f->hit_op, "%s", op);
+    snprintf(f->hit_key, sizeof f->hit_key, "%s", key ? key : "");
+  }
   if (kind == FAULT_DEAD) f->dead = true;
   if (f->dead) kind = FAULT_DEAD;
   FaultWatch *watch = f->watch;
@@ -208,6 +215,10 @@ void store_fault_at(Store *store, uint64_t n, FaultKind kind) {
   f->kind = kind;
   f->dead = false;
 }
+
+const char *store_fault_hit_op(Store *store) { return fault_of(store)->hit_op; }
+
+const char *store_fault_hit_key(Store *store) { return fault_of(store)->hit_key; }
 
 uint64_t store_fault_count(Store *store) {
   CHECK(store->ops == &fault_ops);

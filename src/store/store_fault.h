@@ -21,6 +21,9 @@ Store *store_fault_new(Sys *sys, Store *take_inner);
 /* At operation n (from now counted anew from 1) do this. */
 void store_fault_at(Store *store, uint64_t n, FaultKind kind);
 uint64_t store_fault_count(Store *store); /* operations since store_fault_at */
+/* Which operation it happened at: "put", … and its key; "" when it did not. Borrowed, until the store is used again. */
+const char *store_fault_hit_op(Store *store);
+const char *store_fault_hit_key(Store *store);
 /* Called before every operation, for tests that look or kill. `op` is "put", "get", … */
 void store_fault_watch(Store *store, void (*watch)(void *ctx, const char *op, const char *key, Bytes body), void *ctx);
 

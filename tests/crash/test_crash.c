@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "base/timefmt.h"
 #include "codec/secret.h"
 #include "store/store_file.h"
 #include "sys/fs.h"

@@ -1,7 +1,6 @@
 /* The configuration's text: whatever comes, it is refused with an error or loaded, shown and freed. */
 #include <jansson.h>
 
-#include "base/mem.h"
 #include "ops/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

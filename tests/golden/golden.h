@@ -1,4 +1,5 @@
-/* golden.h: what the generator and the test of golden repositories agree on. The keys are for these repositories only. */
+/* golden.h: what the generator and the test of golden repositories agree on. The keys are for these repositories only.
+ */
 #ifndef HF_TESTS_GOLDEN_H
 #define HF_TESTS_GOLDEN_H
 

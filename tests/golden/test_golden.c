@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "codec/blake3.h"
 #include "codec/secret.h"
+#include "repo/restore.h"
 #include "repo/uuid.h"
 #include "store/store_file.h"
 #include "store/store_memory.h"
@@ -89,8 +90,7 @@ static Error *finish_file(void *ctx, void *handle, const Error *failed) {
   char text[65], id[UUID_TEXT_LEN];
   blake3_hash(f->data, f->len, hash);
   hex_encode(hash, sizeof hash, text);
-  if (!failed)
-    buf_printf(&found->lines, "%s %s %zu %s\n", uuid_text(&found->snapshot->id, id), text, f->len, f->path);
+  if (!failed) buf_printf(&found->lines, "%s %s %zu %s\n", uuid_text(&found->snapshot->id, id), text, f->len, f->path);
   free(f->path);
   free(f->data);
   free(f);
@@ -157,7 +157,8 @@ static void test_reads(void **state) {
   repo_free(repo);
 }
 
-/* This program's writer goes on where that one stopped: an incremental on an old parent, what is known is not stored. */
+/* This program's writer goes on where that one stopped: an incremental on an old parent, what is known is not stored.
+ */
 static void test_goes_on(void **state) {
   const Golden *g = (const Golden *)*state;
   Store *copy = tools_store_copy(sys_real(), g->store);

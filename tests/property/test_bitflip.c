@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/plan.h"
-#include "repo/repo_impl.h"
+#include "repo/restore.h"
 #include "repo/uuid.h"
 #include "store/store_memory.h"
 

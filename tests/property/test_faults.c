@@ -11,14 +11,15 @@
 #include "testing.h"
 
 static const char *const kind_names[] = {
-    [FAULT_IO] = "io",     [FAULT_NO_SPACE] = "no space", [FAULT_TEMPORARY] = "temporary", [FAULT_AFTER] = "after",
-    [FAULT_DEAD] = "dead", [FAULT_SHORT] = "short",       [FAULT_FLIP] = "flip"};
+    [FAULT_IO] = "io",       [FAULT_NO_SPACE] = "no space", [FAULT_TEMPORARY] = "temporary",
+    [FAULT_AFTER] = "after", [FAULT_DEAD] = "dead",         [FAULT_SHORT] = "short",
+    [FAULT_FLIP] = "flip"};
 
 /* A repository with one snapshot of moments[0]; moments[1] is what the next backup sees. */
 typedef struct Fixture {
   Store *base;
   Model moments[2];
-  uint64_t after_ns; /* a time after the first backup */
+  uint64_t after_ns;      /* a time after the first backup */
   uint64_t scratch_bytes; /* packs that a backup of moments[1] writes into an empty repository */
 } Fixture;
 
@@ -59,117 +60,23 @@ static int teardown(void **state) {
   return 0;
 }
 
-/* One run: a copy of the base, and a repository opened over a fault store over it. */
-typedef struct Run {
-  Sys *sys;
-  Store *inner;
-  Store *fault; /* owned by repo */
-  Repo *repo;
-} Run;
-
-static Run run_begin(const Fixture *f, uint64_t n, FaultKind kind) {
-  Run run = {.sys = sim_new(n * 8 + kind, 2)};
-  sim_set_now(run.sys, f->after_ns);
-  run.inner = tools_store_copy(run.sys, f->base);
-  run.fault = store_fault_new(run.sys, tools_store_borrow(run.inner));
-  assert_ok(model_repo_open(run.sys, run.fault, NULL, &run.repo));
-  store_fault_at(run.fault, n, kind);
-  return run;
-}
-
-static void run_end(Run *run) {
-  repo_free(run->repo);
-  store_free(run->inner);
-  sim_free(run->sys);
-}
-
-/* What must hold after a backup that met a fault, and after the next one. */
-static void check_backup_after(Run *run, const Fixture *f, bool succeeded, size_t segments_before) {
-  Repo *repo = tools_open(run->sys, run->inner, NULL);
-  size_t snapshots = tools_expect_moments(repo, f->moments, 2);
-  assert_true(snapshots >= 1);
-  if (succeeded) assert_int_equal(snapshots, 2);
-  tools_expect_clean(repo);
-  bool published = tools_count(run->inner, "index/") > segments_before;
-  uint64_t packs_before = tools_bytes(run->inner, "packs/");
-  Snapshot next;
-  tools_backup(repo, &f->moments[1], &next);
-  assert_ok(model_compare(repo, &next, &f->moments[1], NULL));
-  uint64_t added = tools_bytes(run->inner, "packs/") - packs_before;
-  if (published || snapshots == 2) assert_true(added < f->scratch_bytes);
-  if (succeeded) assert_int_equal(next.stats.new_bytes, 0);
-  tools_expect_clean(repo);
-  snapshot_free(&next);
-  repo_free(repo);
-}
-
-static bool backup_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
-  size_t segments = tools_count(f->base, "index/");
-  Run run = run_begin(f, n, kind);
-  ModelBackup how = {.source = "m"};
-  Snapshot snapshot;
-  Error *err = model_backup(run.repo, &f->moments[1], &how, &snapshot, NULL);
-  uint64_t done = store_fault_count(run.fault);
-  store_fault_at(run.fault, 0, FAULT_NONE);
-  if (!err) snapshot_free(&snapshot);
-  check_backup_after(&run, f, !err, segments);
-  err_free(err);
-  run_end(&run);
-  return n <= done;
-}
-
-static void faults_of_backup(void **state, FaultKind kind) {
-  const Fixture *f = (const Fixture *)*state;
-  uint64_t n = 1;
-  while (backup_with_fault(f, n, kind)) n++;
-  print_message("%u operations\n", (unsigned)n - 1);
-  assert_true(n > 35);
-}
-
-static void test_backup_io(void **state) { faults_of_backup(state, FAULT_IO); }
-static void test_backup_no_space(void **state) { faults_of_backup(state, FAULT_NO_SPACE); }
-static void test_backup_temporary(void **state) { faults_of_backup(state, FAULT_TEMPORARY); }
-static void test_backup_after(void **state) { faults_of_backup(state, FAULT_AFTER); }
-static void test_backup_dead(void **state) { faults_of_backup(state, FAULT_DEAD); }
-static void test_backup_short(void **state) { faults_of_backup(state, FAULT_SHORT); }
-static void test_backup_flip(void **state) { faults_of_backup(state, FAULT_FLIP); }
-
-/* A fault that reaches a read must show: as an error or as damage. */
-static bool reads_notice(FaultKind kind, const char *op) {
-  bool get_only = kind == FAULT_SHORT || kind == FAULT_FLIP;
-  return kind != FAULT_NO_SPACE && (!get_only || strcmp(op, "get") == 0);
-}
-
-typedef struct LastOp {
-  uint64_t n, at;
-  char op[16], key[128];
-} LastOp;
-
-static void note_op(void *ctx, const char *op, const char *key, Bytes body UNUSED) {
-  LastOp *last = (LastOp *)ctx;
-  if (++last->n != last->at) return;
-  snprintf(last->op, sizeof last->op, "%s", op);
-  snprintf(last->key, sizeof last->key, "%s", key);
-}
-
 /* What is read twice and was right once costs nothing: the checksum in a pack's trailer, a key slot. */
-static bool harmless(FaultKind kind, const LastOp *last, unsigned *allowed) {
+static bool harmless(FaultKind kind, const char *key, unsigned *allowed) {
   if ((kind != FAULT_FLIP && kind != FAULT_SHORT) || *allowed == 0) return false;
-  if (!str_starts(last->key, "packs/") && !str_starts(last->key, "keys/")) return false;
+  if (!str_starts(key, "packs/") && !str_starts(key, "keys/")) return false;
   --*allowed;
   return true;
 }
 
 static bool verify_with_fault(const Fixture *f, uint64_t n, FaultKind kind, unsigned *allowed) {
   Run run = run_begin(f, n, kind);
-  LastOp last = {.at = n};
-  store_fault_watch(run.fault, note_op, &last);
   uint64_t damaged = 0;
   char *first = NULL;
   Error *err = model_verify(run.repo, 3, &damaged, &first);
   bool hit = n <= store_fault_count(run.fault);
-  if (hit && reads_notice(kind, last.op) && !err && damaged == 0 && !harmless(kind, &last, allowed))
-    fail_msg("verify: %s at operation %d (%s %s) was not noticed", kind_names[kind], (int)n, last.op, last.key);
+  const char *op = store_fault_hit_op(run.fault), *key = store_fault_hit_key(run.fault);
+  if (hit && reads_notice(kind, op) && !err && damaged == 0 && !harmless(kind, key, allowed))
+    fail_msg("verify: %s at operation %d (%s %s) was not noticed", kind_names[kind], (int)n, op, key);
   if (!hit) {
     assert_null(err);
     assert_int_equal(damaged, 0);
@@ -197,8 +104,6 @@ static bool restore_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
   store_fault_at(run.fault, 0, FAULT_NONE);
   SnapshotList list;
   assert_ok(snapshot_list(run.repo, NULL, &list, NULL, NULL, NULL));
-  LastOp last = {.at = n};
-  store_fault_watch(run.fault, note_op, &last);
   store_fault_at(run.fault, n, kind);
   Error *err = model_compare(run.repo, &list.items[0], &f->moments[0], NULL);
   bool hit = n <= store_fault_count(run.fault);
@@ -207,8 +112,9 @@ static bool restore_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
   if (!hit) assert_null(err);
   /* A range may be read over gaps, and be read again in smaller pieces; what an index segment says, the packs say as
    * well: a fault there need not cost anything. */
-  bool may_pass = strcmp(last.op, "get") == 0 || str_starts(last.key, "index/");
-  if (hit && reads_notice(kind, last.op) && !may_pass) assert_non_null(err);
+  const char *op = store_fault_hit_op(run.fault), *key = store_fault_hit_key(run.fault);
+  bool may_pass = strcmp(op, "get") == 0 || str_starts(key, "index/");
+  if (hit && reads_notice(kind, op) && !may_pass) assert_non_null(err);
   err_free(err);
   store_fault_at(run.fault, 0, FAULT_NONE);
   assert_ok(model_compare(run.repo, &list.items[0], &f->moments[0], NULL));

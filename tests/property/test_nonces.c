@@ -1,14 +1,13 @@
-/* No key ever meets the same nonce twice. Every object is under a key of its own, HKDF(base key, salt in its header), and
- * numbers its frames from 0: so over everything that was ever handed to a store, aborted streams, resumed sessions and
- * cloned caches included, no two objects may have a salt in common, and within a pack every frame its own number. */
+/* No key ever meets the same nonce twice. Every object is under a key of its own, HKDF(base key, salt in its header),
+ * and numbers its frames from 0: so over everything that was ever handed to a store, aborted streams, resumed sessions
+ * and cloned caches included, no two objects may have a salt in common, and within a pack every frame its own number.
+ */
 #include <sys/stat.h>
 
 #include "base/map.h"
 #include "base/mem.h"
-#include "base/timefmt.h"
 #include "codec/secret.h"
 #include "repo/frames.h"
-#include "repo/uuid.h"
 #include "store/store_fault.h"
 #include "store/store_memory.h"
 #include "sys/fs.h"

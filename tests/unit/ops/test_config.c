@@ -184,6 +184,11 @@ static void test_names_point_somewhere(void **state UNUSED) {
 }
 
 static void test_all_mistakes_at_once_in_order(void **state UNUSED) {
+  refused("sources:\n- { name: a, type: sqlite, paths: [/x], exclude: ['*.tmp'] }\n",
+          "f:2: sources[0].exclude: it is for sources of type files");
+  refused("sources:\n- { name: a, type: command, command: x, paths: [/x] }\n",
+          "f:2: sources[0].paths: it is for sources of type sqlite and files");
+  refused("limits: { memory: 32MiB }\n", "f:1: limits.memory: it must be 64.0 MiB at least");
   refused("log: { level: loud }\nlimits: { memory: x }\nzzz: 1\n",
           "f:1: log.level: \"loud\" is none of debug, info, warn, error\n"
           "f:2: limits.memory: \"x\" is not a size…");

@@ -1,7 +1,6 @@
-#include "repo/index.h"
-
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/index.h"
 #include "store/store_memory.h"
 
 #include "repo_tools.h"

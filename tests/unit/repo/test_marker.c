@@ -1,9 +1,7 @@
-#include "repo/marker.h"
-
-#include "base/mem.h"
 #include "codec/blake3.h"
 #include "codec/secret.h"
 #include "repo/json.h"
+#include "repo/marker.h"
 #include "store/store_memory.h"
 
 #include "repo_tools.h"
@@ -77,7 +75,7 @@ static void test_features(void **state UNUSED) {
   uint64_t seed = 1;
   Model model = {0};
   tools_add_random(&model, "f", false, 1000, &seed);
-  void (*const usable[])(json_t *doc) = {edit_compatible, edit_more};
+  void (*const usable[])(json_t * doc) = {edit_compatible, edit_more};
   for (size_t i = 0; i < NELEMS(usable); i++) {
     Store *store = store_memory_new(sys_real());
     Repo *repo;
@@ -110,7 +108,7 @@ static void test_features(void **state UNUSED) {
 }
 
 static void test_versions(void **state UNUSED) {
-  void (*const unusable[])(json_t *doc) = {edit_newer, edit_hash};
+  void (*const unusable[])(json_t * doc) = {edit_newer, edit_hash};
   for (size_t i = 0; i < NELEMS(unusable); i++) {
     Store *store = store_memory_new(sys_real());
     Repo *repo;
@@ -175,7 +173,7 @@ static void test_no_repository(void **state UNUSED) {
 int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip), cmocka_unit_test(test_features),  cmocka_unit_test(test_versions),
+      cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_features),  cmocka_unit_test(test_versions),
       cmocka_unit_test(test_unsigned_edit), cmocka_unit_test(test_malformed), cmocka_unit_test(test_no_repository),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,5 @@
-#include "repo/object.h"
-
-#include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/object.h"
 
 #include "testing.h"
 

@@ -1,8 +1,6 @@
-#include "repo/pack.h"
-
 #include "base/mem.h"
 #include "codec/aead.h"
-#include "repo/uuid.h"
+#include "repo/pack.h"
 
 #include "testing.h"
 
@@ -47,24 +45,24 @@ static void test_footer(void **state UNUSED) {
   frames_three(f);
   assert_ok(decode_changed(f, 3));
   assert_ok(decode_changed(f, 0));
-#define BAD(change)                              \
-  do {                                           \
-    frames_three(f);                             \
-    change;                                      \
+#define BAD(change)                                \
+  do {                                             \
+    frames_three(f);                               \
+    change;                                        \
     assert_err(decode_changed(f, 3), ERR_CORRUPT); \
   } while (0)
-  BAD(f[0].offset = 95);                      /* into the header */
-  BAD(f[1].offset = 1111);                    /* into its neighbour */
-  BAD(f[2].stored = 6001);                    /* into the footer */
-  BAD(f[2].offset = UINT32_MAX);              /* far out */
-  BAD(f[1].stored = 15);                      /* shorter than a tag */
-  BAD(f[1].raw = 0);                          /* nothing */
-  BAD(f[1].raw = FRAME_RAW_MAX + 1);          /* too much */
-  BAD(f[1].raw = 400);                        /* larger sealed than raw */
-  BAD(f[1].key = 2);                          /* no such key */
-  BAD(f[1].type = 0);                         /* no type */
-  BAD(f[1].type = FRAME_TYPE_MAX + 1);        /* unknown type */
-  BAD(f[1].codec = CODEC_COUNT);              /* unknown codec */
+  BAD(f[0].offset = 95);               /* into the header */
+  BAD(f[1].offset = 1111);             /* into its neighbour */
+  BAD(f[2].stored = 6001);             /* into the footer */
+  BAD(f[2].offset = UINT32_MAX);       /* far out */
+  BAD(f[1].stored = 15);               /* shorter than a tag */
+  BAD(f[1].raw = 0);                   /* nothing */
+  BAD(f[1].raw = FRAME_RAW_MAX + 1);   /* too much */
+  BAD(f[1].raw = 400);                 /* larger sealed than raw */
+  BAD(f[1].key = 2);                   /* no such key */
+  BAD(f[1].type = 0);                  /* no type */
+  BAD(f[1].type = FRAME_TYPE_MAX + 1); /* unknown type */
+  BAD(f[1].codec = CODEC_COUNT);       /* unknown codec */
   BAD(f[1].stored = FRAME_RAW_MAX + AEAD_TAG_LEN + 1; f[1].raw = FRAME_RAW_MAX);
 #undef BAD
 }

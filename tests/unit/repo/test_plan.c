@@ -1,8 +1,7 @@
-#include "repo/plan.h"
-
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/index.h"
+#include "repo/plan.h"
 #include "store/store_memory.h"
 
 #include "repo_tools.h"

@@ -1,6 +1,5 @@
-#include "repo/segment.h"
-
 #include "base/mem.h"
+#include "repo/segment.h"
 
 #include "testing.h"
 

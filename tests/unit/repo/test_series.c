@@ -1,7 +1,6 @@
-#include "repo/series.h"
-
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/series.h"
 #include "repo/uuid.h"
 #include "store/store_memory.h"
 

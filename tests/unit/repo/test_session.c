@@ -1,8 +1,7 @@
 /* Sessions and the contested commit. */
-#include "repo/session.h"
-
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/session.h"
 #include "repo/snapshot.h"
 #include "repo/uuid.h"
 #include "store/store_fault.h"

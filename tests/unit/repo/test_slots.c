@@ -352,8 +352,7 @@ static void test_grant_parser(void **state UNUSED) {
   Keys *keys = keys_new(&id, root);
   keys->epochs = 3;
   Slot slots[3];
-  for (int i = 0; i < 3; i++)
-    assert_ok(slot_create(sys_real(), keys, SLOT_KEY_FILE, bytes_str(key_a), "x", &slots[i]));
+  for (int i = 0; i < 3; i++) assert_ok(slot_create(sys_real(), keys, SLOT_KEY_FILE, bytes_str(key_a), "x", &slots[i]));
   AUTO_BUF Buf body = {0};
   grant_encode(keys, "keyring/00000002/grant", slots, 3, &body);
   assert_ok(grant_verify(keys, "keyring/00000002/grant", buf_bytes(&body)));

@@ -1,8 +1,6 @@
-#include "repo/snapshot.h"
-
 #include "base/mem.h"
 #include "codec/secret.h"
-#include "repo/uuid.h"
+#include "repo/snapshot.h"
 #include "store/store_memory.h"
 
 #include "repo_tools.h"
@@ -73,8 +71,7 @@ static void test_truncated(void **state UNUSED) {
   Snapshot s = full_snapshot(), t;
   AUTO_BUF Buf body = {0};
   snapshot_encode(&s, &body);
-  for (size_t len = 0; len < body.len; len++)
-    assert_err(snapshot_decode(bytes(body.data, len), &t), ERR_CORRUPT);
+  for (size_t len = 0; len < body.len; len++) assert_err(snapshot_decode(bytes(body.data, len), &t), ERR_CORRUPT);
   uint64_t seed = 1;
   for (int i = 0; i < 3000; i++) {
     size_t at = test_random(&seed) % body.len;
