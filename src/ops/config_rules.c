@@ -250,7 +250,8 @@ static void check_fit(const YamlNode *source, const char *type, size_t index, Pr
               {"restore_command", "command"}};
   for (size_t i = 0; i < NELEMS(fits); i++) {
     const YamlNode *member = yaml_get(source, fits[i].key);
-    if (member && strcmp(type, fits[i].type) != 0)
+    bool off = member && member->kind == YAML_SCALAR && strcmp(member->text, "false") == 0;
+    if (member && !off && strcmp(type, fits[i].type) != 0)
       problem_add(problems, member->line, "sources[%zu].%s: it is for sources of type %s", index, fits[i].key,
                   fits[i].type);
   }

@@ -96,7 +96,7 @@ static int series_order(const void *a, const void *b) {
   return memcmp(&x->id, &y->id, sizeof x->id);
 }
 
-Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
+Error *series_list_whole(Repo *repo, SeriesList *out, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
   TRY(repo_list_keys(repo, "series/", &names, cancel));
   SeriesList list = {0};
@@ -115,6 +115,17 @@ Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
   if (list.len) qsort(list.items, list.len, sizeof *list.items, series_order);
   *out = list;
   return NULL;
+}
+
+Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
+  SeriesList list = {0};
+  TRY(series_list_whole(repo, &list, cancel));
+  Error *err = STEAL(list.broken);
+  if (err)
+    series_list_free(&list);
+  else
+    *out = list;
+  return err;
 }
 
 const Series *series_by_name(const SeriesList *list, const char *name) {

@@ -28,8 +28,11 @@ typedef struct SeriesList {
 
 void series_free(Series *series);
 void series_list_free(SeriesList *list);
-/* Newest revisions, by name. One that does not open is left out, so that the other sources go on. */
+/* Newest revisions, by name. */
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) NODISCARD;
+/* The same without the damaged ones, so that the other sources go on: before a missing name is taken for a new source,
+ * ask series_maybe_broken. */
+Error *series_list_whole(Repo *repo, SeriesList *out, Cancel *cancel) NODISCARD;
 const Series *series_by_name(const SeriesList *list, const char *name); /* NULL when absent */
 /* For whoever did not find a source: ERR_CORRUPT when it may be the one whose record does not open, else NULL. */
 Error *series_maybe_broken(const SeriesList *list, const char *name) NODISCARD;

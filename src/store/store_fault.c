@@ -214,6 +214,7 @@ void store_fault_at(Store *store, uint64_t n, FaultKind kind) {
   f->at = n;
   f->kind = kind;
   f->dead = false;
+  f->hit_op[0] = f->hit_key[0] = '\0';
 }
 
 const char *store_fault_hit_op(Store *store) { return fault_of(store)->hit_op; }

@@ -198,3 +198,21 @@ def test_a_source_whose_first_backup_failed_is_not_offered(hf):
     hf.backup("command:echo", "--name", "good", "--repo", repo)
     hint = hf.run("restore", "other", "--repo", repo, "--to", "out").err
     assert "good" in hint and "failing" not in hint
+
+
+# ---- options that would do nothing ----------------------------------------------------------------------------------
+
+
+def test_an_option_of_another_type_is_refused(hf):
+    repo = hf.init()
+    hf.write("tree/a", "a")
+    hf.write("tree/b.tmp", "b")
+    for option in (["--exclude", "*"], ["--preset", "logs"], ["--one-file-system"]):
+        failed = hf.run("backup", "command:echo", "--name", "x", "--repo", repo, *option, check=USAGE)
+        assert option[0] in failed.err and "files" in failed.err
+    assert hf.run("backup", "files:tree", "--repo", repo, "--recover-copy").code == USAGE
+    assert hf.run("backup", "files:tree", "--repo", repo, "--restore-command", "cat").code == USAGE
+    assert hf.run("source", "add", "x", "sqlite:app.db", "--exclude", "*").code == USAGE
+    # Of several sources each takes what is for it.
+    hf.ok("backup", "files:tree", "command:echo", "--repo", repo, "--exclude", "*.tmp")
+    assert "b.tmp" not in hf.ok("ls", "files:tree@latest", "--repo", repo).out

@@ -373,7 +373,6 @@ static void test_every_snapshot_named(void **state) {
   for (size_t i = 0; i < packs.len; i++) {
     Opened o = open_copy(f);
     assert_ok(store_remove(o.store, packs.items[i], NULL));
-    AUTO_STRLIST StrList snapshots = tools_keys(o.store, "snapshots/");
     unsigned named = 0, lost = 0;
     SnapshotList list;
     assert_ok(snapshot_list(o.repo, NULL, &list, NULL, NULL, NULL));

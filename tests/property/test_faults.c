@@ -60,6 +60,89 @@ static int teardown(void **state) {
   return 0;
 }
 
+/* One run: a copy of the base, and a repository opened over a fault store over it. */
+typedef struct Run {
+  Sys *sys;
+  Store *inner;
+  Store *fault; /* owned by repo */
+  Repo *repo;
+} Run;
+
+static Run run_begin(const Fixture *f, uint64_t n, FaultKind kind) {
+  Run run = {.sys = sim_new(n * 8 + kind, 2)};
+  sim_set_now(run.sys, f->after_ns);
+  run.inner = tools_store_copy(run.sys, f->base);
+  run.fault = store_fault_new(run.sys, tools_store_borrow(run.inner));
+  assert_ok(model_repo_open(run.sys, run.fault, NULL, &run.repo));
+  store_fault_at(run.fault, n, kind);
+  return run;
+}
+
+static void run_end(Run *run) {
+  repo_free(run->repo);
+  store_free(run->inner);
+  sim_free(run->sys);
+}
+
+/* What must hold after a backup that met a fault, and after the next one. `known`: it saw the whole index; what seems
+ * to be a damaged segment makes it store again what that names, in other groups. */
+static void check_backup_after(Run *run, const Fixture *f, bool succeeded, bool known, size_t segments_before) {
+  Repo *repo = tools_open(run->sys, run->inner, NULL);
+  size_t snapshots = tools_expect_moments(repo, f->moments, 2);
+  assert_true(snapshots >= 1);
+  if (succeeded) assert_int_equal(snapshots, 2);
+  tools_expect_clean(repo);
+  bool published = tools_count(run->inner, "index/") > segments_before;
+  uint64_t packs_before = tools_bytes(run->inner, "packs/");
+  Snapshot next;
+  tools_backup(repo, &f->moments[1], &next);
+  assert_ok(model_compare(repo, &next, &f->moments[1], NULL));
+  uint64_t added = tools_bytes(run->inner, "packs/") - packs_before;
+  if (published || snapshots == 2) assert_true(added < f->scratch_bytes);
+  if (succeeded && known) assert_int_equal(next.stats.new_bytes, 0);
+  tools_expect_clean(repo);
+  snapshot_free(&next);
+  repo_free(repo);
+}
+
+static bool backup_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
+  size_t segments = tools_count(f->base, "index/");
+  Run run = run_begin(f, n, kind);
+  ModelBackup how = {.source = "m"};
+  Snapshot snapshot;
+  Error *err = model_backup(run.repo, &f->moments[1], &how, &snapshot, NULL);
+  uint64_t done = store_fault_count(run.fault);
+  bool known = !str_starts(store_fault_hit_key(run.fault), "index/");
+  store_fault_at(run.fault, 0, FAULT_NONE);
+  if (!err) snapshot_free(&snapshot);
+  check_backup_after(&run, f, !err, known, segments);
+  err_free(err);
+  run_end(&run);
+  return n <= done;
+}
+
+static void faults_of_backup(void **state, FaultKind kind) {
+  const Fixture *f = (const Fixture *)*state;
+  uint64_t n = 1;
+  while (backup_with_fault(f, n, kind)) n++;
+  print_message("%u operations\n", (unsigned)n - 1);
+  assert_true(n > 35);
+}
+
+static void test_backup_io(void **state) { faults_of_backup(state, FAULT_IO); }
+static void test_backup_no_space(void **state) { faults_of_backup(state, FAULT_NO_SPACE); }
+static void test_backup_temporary(void **state) { faults_of_backup(state, FAULT_TEMPORARY); }
+static void test_backup_after(void **state) { faults_of_backup(state, FAULT_AFTER); }
+static void test_backup_dead(void **state) { faults_of_backup(state, FAULT_DEAD); }
+static void test_backup_short(void **state) { faults_of_backup(state, FAULT_SHORT); }
+static void test_backup_flip(void **state) { faults_of_backup(state, FAULT_FLIP); }
+
+/* A fault that reaches a read must show: as an error or as damage. */
+static bool reads_notice(FaultKind kind, const char *op) {
+  bool get_only = kind == FAULT_SHORT || kind == FAULT_FLIP;
+  return kind != FAULT_NO_SPACE && (!get_only || strcmp(op, "get") == 0);
+}
+
 /* What is read twice and was right once costs nothing: the checksum in a pack's trailer, a key slot. */
 static bool harmless(FaultKind kind, const char *key, unsigned *allowed) {
   if ((kind != FAULT_FLIP && kind != FAULT_SHORT) || *allowed == 0) return false;

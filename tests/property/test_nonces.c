@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/content_runs.h"
 #include "repo/frames.h"
 #include "store/store_fault.h"
 #include "store/store_memory.h"
