@@ -53,7 +53,7 @@ fuzz:
 
 soak:
 	tools/install-deps build test
-	tools/run-tests --only soak --soak-rounds $(SOAK_ROUNDS) --fuzz-seconds 300
+	SOAK_ROUNDS=$(SOAK_ROUNDS) tools/soak
 
 asan:
 	$(call configure,build/asan,CC=clang-14,-Db_sanitize=address$(comma)undefined -Db_lundef=false -Dfuzz=replay)

@@ -75,13 +75,16 @@ static bool consider(Workspace *w, const Series *series, const char *target, Rec
 Error *recovery_find(Workspace *w, Repo *repo, const char *name, const char *target, Recovery *out) {
   *out = (Recovery){0};
   SeriesList list = {0};
-  TRY(series_list(repo, &list, w->ctx->cancel));
+  TRY(series_list_whole(repo, &list, w->ctx->cancel));
   const Series *own = series_by_name(&list, name);
   bool found = own && consider(w, own, target, out);
   for (size_t i = 0; i < list.len && !found; i++) found = consider(w, &list.items[i], target, out);
+  bool holds = holds_something(target);
+  out->needed = found && holds;
+  /* What stands there may be the source whose record is damaged: it would be overwritten without a recovery point. */
+  Error *err = !found && holds ? STEAL(list.broken) : NULL;
   series_list_free(&list);
-  out->needed = found && holds_something(target);
-  return NULL;
+  return err_hint(err_wrap(err, "finding out whose %s is", target), "restore to a path that does not exist yet: --to");
 }
 
 /* ---- making it -----------------------------------------------------------------------------------------------------
