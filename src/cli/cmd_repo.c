@@ -160,7 +160,9 @@ static Error *check_one(CheckCommand *c) {
   if (!err && stats.damaged)
     err = err_hint(err_new(ERR_CORRUPT, "%s: %llu objects are damaged or missing", c->current->place.name,
                            (unsigned long long)stats.damaged),
-                   "a new full backup stores again what is lost of sources that still exist");
+                   "a backup stores again what is missing of sources that still exist, but not what stands there "
+                   "damaged: move damaged "
+                   "packs out of the repository (keep them), then back up");
   JobOutcome outcome = {.repository_id = &c->current->repo->keys->repo, .files = stats.objects};
   workspace_job_end(&c->w, &job, &outcome, err);
   return err;

@@ -144,7 +144,9 @@ static void print_text(const VerifyCommand *v, const VerifyOptions *o, const Ver
 
 static Error *damage_error(uint64_t damaged, const char *name) {
   return err_hint(err_new(ERR_CORRUPT, "%s: %llu damaged or missing", name, (unsigned long long)damaged),
-                  "a new full backup stores again what is lost of sources that still exist; "
+                  "a backup stores again what is missing of sources that still exist, but not what stands there "
+                  "damaged: move damaged "
+                  "packs out of the repository (keep them), then back up; "
                   "`holdfast restore` brings back everything else");
 }
 
