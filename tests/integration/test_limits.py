@@ -5,6 +5,8 @@ import random
 import sqlite3
 import subprocess
 
+from killing import has_sanitizer
+
 ERROR, USAGE, PARTIAL, REFUSED, CORRUPT, UNREACHABLE = 1, 2, 3, 11, 13, 15
 MIB = 1024 * 1024
 
@@ -51,7 +53,8 @@ def test_little_memory_is_enough_and_is_less(hf):
         hf.write("tree/small/%d" % n, "small %d" % n)
     much = peak_bytes(hf, "backup", "files:tree", "--repo", repo, "--cpus", "16", "--memory", "1GiB")
     little = peak_bytes(hf, "backup", "files:tree", "--repo", hf.init("other"), "--cpus", "16", "--memory", "64MiB")
-    assert little < much - 32 * MIB
+    if not has_sanitizer(hf.program):  # whose own memory, kept back after it was freed, would be measured
+        assert little < much - 32 * MIB
     hf.ok("restore", "files:tree", "--repo", "other", "--to", "out", "--memory", "64MiB")
     assert subprocess.run(["diff", "-r", hf.path("tree"), hf.path("out")]).returncode == 0
 
