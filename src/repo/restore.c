@@ -420,7 +420,9 @@ Error *restore_fetch(Repo *repo, Index *index, const TreeRoot *root, const Resto
     err = err_hint(
         err_new(ERR_CORRUPT, "%llu of %llu files could not be restored; the first: %s",
                 (unsigned long long)stats->damaged_files, (unsigned long long)stats->files, err_text(r.first_failed)),
-        "`holdfast verify` names what is damaged; another snapshot or another repository may have it");
+        "another snapshot or another repository may have it; `holdfast verify --level 3` names all that is damaged, "
+        "and "
+        "the next backup stores again what the source still has");
   err_free(r.first_failed);
   return err;
 }
