@@ -1,6 +1,7 @@
 #include "repo/plan.h"
 
 #include "base/mem.h"
+#include "repo/names.h"
 
 enum { PLAN_PACKS_MAX = 1 << 20 };
 
@@ -31,6 +32,7 @@ Error *plans_load(Repo *repo, Plans *out, Cancel *cancel) {
   Error *err = NULL;
   for (size_t i = 0; i < names.len && !err; i++) {
     AUTO_BUF Buf body = {0};
+    if (!name_is_object(names.items[i])) continue;
     err = repo_get_object(repo, OBJECT_PLAN, names.items[i], &body, NULL, cancel);
     if (!err) err = err_wrap(plan_decode(buf_bytes(&body), &plans), "%s", names.items[i]);
   }

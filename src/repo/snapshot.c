@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "repo/json.h"
+#include "repo/names.h"
 #include "repo/uuid.h"
 
 enum {
@@ -290,7 +291,7 @@ Error *snapshot_list(Repo *repo, const Uuid *series, SnapshotList *out, Snapshot
   TRY(repo_list_keys(repo, prefix, &keys, cancel));
   SnapshotList list = {.items = NEW_ARRAY(Snapshot, keys.len)};
   for (size_t i = 0; i < keys.len; i++) {
-    if (strlen(keys.items[i]) < strlen("snapshots/") + 32 + 33) continue; /* not one of ours */
+    if (!name_is_object(keys.items[i])) continue; /* somebody's note or copy */
     bool is_fence;
     Error *err = read_snapshot(repo, keys.items[i], &list.items[list.len], &is_fence, cancel);
     if (!err && !is_fence) list.len++;
