@@ -347,6 +347,49 @@ static void test_paths(void **state UNUSED) {
   check_path(bytes_str("link"), ENTRY_SYMLINK, bytes("a\0b", 3));
 }
 
+static void add_item(Buf *leaf, size_t shared, Bytes rest) {
+  TreeEntry entry = {.entry = {.type = ENTRY_DIR, .mode = 0755}};
+  buf_put_var(leaf, shared);
+  buf_put_bytes(leaf, rest);
+  tree_entry_encode(&entry, &(TreeContext){0}, leaf);
+}
+
+/* Names that come twice, or out of order. */
+static void test_order(void **state UNUSED) {
+  static const char *const pairs[][2] = {{"a", "a"}, {"b", "a"}, {"a/b", "a"}, {"a.b", "a/b"}, {"b", ""}};
+  for (size_t i = 0; i < NELEMS(pairs); i++) {
+    Forge f = forge_new();
+    AUTO_BUF Buf leaf = {0};
+    buf_put_u8(&leaf, 0);
+    buf_put_var(&leaf, 2);
+    add_item(&leaf, 0, bytes_str(pairs[i][0]));
+    add_item(&leaf, 0, bytes_str(pairs[i][1]));
+    TreeRoot root = {.id = forge_raw(&f, FRAME_TREE, buf_bytes(&leaf)), .entries = 2};
+    expect_refused(&f, &root, 1);
+  }
+}
+
+/* A megabyte of path, and a thousand more entries that share all of it. */
+static void test_path_bomb(void **state UNUSED) {
+  enum { COMPONENT = 4000, COMPONENTS = 250, ENTRIES = 1000 };
+  Forge f = forge_new();
+  AUTO_BUF Buf leaf = {0}, path = {0};
+  for (int i = 0; i < COMPONENTS; i++) {
+    if (i) buf_put_u8(&path, '/');
+    memset(buf_grow(&path, COMPONENT), 'a', COMPONENT);
+  }
+  buf_put_u8(&leaf, 0);
+  buf_put_var(&leaf, ENTRIES);
+  add_item(&leaf, 0, buf_bytes(&path));
+  for (int i = 1; i < ENTRIES; i++) {
+    char rest[8];
+    snprintf(rest, sizeof rest, "b%03d", i);
+    add_item(&leaf, path.len - 10, bytes_str(rest));
+  }
+  TreeRoot root = {.id = forge_raw(&f, FRAME_TREE, buf_bytes(&leaf)), .entries = ENTRIES};
+  expect_refused(&f, &root, 1);
+}
+
 /* One inner node above another, each with one child. */
 static TreeRoot forge_tower(Forge *f, unsigned levels, bool right_levels) {
   AUTO_BUF Buf node = {0};
@@ -492,6 +535,8 @@ int main(void) {
       cmocka_unit_test(test_garbage_under_an_id),
       cmocka_unit_test(test_maps_beyond_frames),
       cmocka_unit_test(test_paths),
+      cmocka_unit_test(test_order),
+      cmocka_unit_test(test_path_bomb),
       cmocka_unit_test(test_depth),
       cmocka_unit_test(test_counts),
       cmocka_unit_test(test_sequence_of_one_leaf),
