@@ -1,9 +1,7 @@
 /* Machines whose clocks are wrong: a year ahead, a year behind, at the beginning of time, and set while a backup runs.
  * Clocks name and order snapshots; what a snapshot holds never depends on them. */
-#include "base/mem.h"
 #include "base/timefmt.h"
 #include "codec/secret.h"
-#include "repo/uuid.h"
 #include "store/store_fault.h"
 #include "store/store_memory.h"
 #include "sys/sim.h"

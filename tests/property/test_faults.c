@@ -185,7 +185,7 @@ static void test_retried(void **state) {
     uint64_t n = 1;
     unsigned failed = 0;
     while (retried_with_fault(f, n, kinds[k], &failed)) n++;
-    assert_true(n > 60); /* a backup, a restore and a verification */
+    assert_true(n > 60);         /* a backup, a restore and a verification */
     assert_true(failed < n / 5); /* one for each pack */
   }
 }
