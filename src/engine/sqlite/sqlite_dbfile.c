@@ -1,5 +1,6 @@
 #include "engine/sqlite/sqlite_dbfile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/sqlite/sqlite_format.h"
 #include "sys/fs.h"
 
 enum { LOCK_POLL_MS = 5, HOT_LOOKS = 3 };
@@ -182,6 +184,30 @@ void dbfile_unlock(DbFile *file) {
 bool dbfile_is_reserved(DbFile *file) {
   int reserved = 0;
   return file->file->pMethods->xCheckReservedLock(file->file, &reserved) == SQLITE_OK && reserved != 0;
+}
+
+/* SQLite's descriptor of the file: to ask about locks, and never to close. -1: there is none. */
+static int find_descriptor(const struct stat *wanted) {
+  DIR *dir = opendir("/proc/self/fd");
+  struct dirent *entry;
+  int found = -1;
+  while (dir && found < 0 && (entry = readdir(dir))) {
+    char *end;
+    struct stat st;
+    long number = strtol(entry->d_name, &end, 10);
+    if (*end || end == entry->d_name || number > INT_MAX || fstat((int)number, &st) != 0) continue;
+    if (st.st_dev == wanted->st_dev && st.st_ino == wanted->st_ino) found = (int)number;
+  }
+  if (dir) closedir(dir);
+  return found;
+}
+
+bool dbfile_is_shared(const DbFile *file) {
+  struct stat st;
+  int fd = stat(file->name, &st) == 0 ? find_descriptor(&st) : -1;
+  /* Of the bytes that SQLite locks: pending, reserved, and the range of the shared lock. Our own do not count. */
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = DB_LOCK_BYTE, .l_len = 512};
+  return fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 /* A journal whose first byte is zero was finished (PERSIST mode), as was one that is empty or gone. */
