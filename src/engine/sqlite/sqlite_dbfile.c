@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_format.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 enum { LOCK_POLL_MS = 5, HOT_LOOKS = 3 };
 
@@ -22,6 +23,8 @@ struct DbFile {
   const char *name; /* the real path in the form SQLite's file layer wants: parameters may follow */
   sqlite3_file *file;
   int level;
+  bool guarded; /* nobody in this process opens it in another way: it would drop the locks */
+  struct stat st;
 };
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
@@ -102,6 +105,7 @@ void dbfile_close(DbFile *take) {
     dbfile_unlock(take);
     (void)take->file->pMethods->xClose(take->file);
   }
+  if (take->guarded) lockguard_release(&take->st);
   free(take->file);
   sqlite3_free_filename(take->name);
   for (size_t i = 0; i < NELEMS(SUFFIX); i++) free(take->companions[i]);
@@ -157,11 +161,20 @@ static Error *lock_step(DbFile *file, Sys *sys, int level, uint64_t deadline_ns,
   }
 }
 
+static Error *guard(DbFile *file, Sys *sys, uint64_t wait_ms, Cancel *cancel) {
+  if (file->guarded) return NULL;
+  if (stat(file->name, &file->st) != 0) return err_errno(errno, "locking %s", file->path);
+  TRY(err_wrap(lockguard_hold(sys, &file->st, LOCKGUARD_SOURCE, wait_ms, cancel), "locking %s", file->path));
+  file->guarded = true;
+  return NULL;
+}
+
 Error *dbfile_lock(DbFile *file, Sys *sys, int level, uint64_t wait_ms, Cancel *cancel) {
   static const int STEPS[] = {SQLITE_LOCK_SHARED, SQLITE_LOCK_RESERVED, SQLITE_LOCK_EXCLUSIVE};
   if (file->level >= level) return NULL;
   uint64_t deadline_ns = sys_mono_ns(sys) + wait_ms * 1000000;
   int before = file->level;
+  TRY(guard(file, sys, wait_ms, cancel));
   CHECK(before <= SQLITE_LOCK_SHARED);
   for (size_t i = 0; i < NELEMS(STEPS); i++) {
     if (STEPS[i] <= file->level || STEPS[i] > level) continue;
