@@ -336,7 +336,7 @@ static Error *count_absent_free(Snapshot *s, uint64_t *out, Cancel *cancel) {
 }
 
 /* A file shorter than its header says has lost pages. While a log waits to be copied into it, it may be shorter: by the
- * pages that the log holds, and by free pages that no writer ever wrote. */
+ * pages that the log holds, and by free pages, in which there is nothing. */
 static Error *judge_size(Snapshot *s, Cancel *cancel) {
   SnapshotInfo *info = &s->info;
   if (info->file_size >= info->size) return NULL;

@@ -159,28 +159,30 @@ static Error *open_snapshot(const Fixture *f, Snapshot **out) {
   return snapshot_open(f->db, &options, out, NULL);
 }
 
-/* Pages that a transaction took and gave back were never written anywhere: until a checkpoint the file is short by
- * them, and nothing is wrong. Pages with content in them are missed. */
+/* While a log waits to be copied into it the main file may end before the database does: with pages that the log holds,
+ * and without free pages, in which there is nothing. Pages with content in them are missed. */
 static void test_short_under_a_log(void **state) {
   Fixture *f = *state;
   Snapshot *snapshot = NULL;
   char copy[160];
+  struct stat st;
   sqlite3 *db = sql_open(f->db);
   sql(db, "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0");
   ledger_create(db);
   sql(db,
-      "PRAGMA wal_checkpoint(TRUNCATE); BEGIN; CREATE TABLE gone(a); INSERT INTO gone VALUES(zeroblob(900000));"
-      "DELETE FROM gone WHERE rowid = 1; COMMIT");
+      "CREATE TABLE gone(a); INSERT INTO gone VALUES(zeroblob(900000)); PRAGMA wal_checkpoint(TRUNCATE);"
+      "INSERT INTO gone VALUES(zeroblob(900000))");
   assert_ok(open_snapshot(f, &snapshot));
-  const SnapshotInfo *info = snapshot_info(snapshot);
-  assert_true(info->overlaid && info->file_size + 400000 < info->size);
+  assert_true(snapshot_info(snapshot)->file_size + 800000 < snapshot_info(snapshot)->size);
   snapshot_close(snapshot);
+  sql(db, "DELETE FROM gone; PRAGMA wal_checkpoint(TRUNCATE); UPDATE account SET pad = NULL WHERE id = 1");
+  assert_int_equal(stat(f->db, &st), 0);
+  assert_int_equal(truncate(f->db, st.st_size - 800000), 0);
   Outcome out = backup(f, f->db);
+  assert_true(fact_int(&out, "wal_frames") > 0);
   assert_int_equal(ledger_verify(put_copy(f, &out, "app.db", copy)), 0);
   outcome_free(&out);
-  struct stat st;
-  assert_int_equal(stat(f->db, &st), 0);
-  assert_int_equal(truncate(f->db, st.st_size - 4096), 0);
+  assert_int_equal(truncate(f->db, st.st_size - 2000000), 0);
   assert_err(open_snapshot(f, &snapshot), ERR_DAMAGED);
   assert_int_equal(truncate(f->db, 4096), 0);
   assert_err(open_snapshot(f, &snapshot), ERR_DAMAGED);
