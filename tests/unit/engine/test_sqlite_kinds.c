@@ -1,6 +1,8 @@
 /* Databases of every kind that turn up: under any name, behind links, beside logs and journals that are not theirs,
  * written by a newer SQLite, destroyed at their beginning; and restores over what an idle application has open.
  */
+#include "engine/sqlite/sqlite_publish.h"
+
 #include "sqlite_fixture.h"
 
 static void create_ledger(const char *path, const char *mode, int steps) {
@@ -111,6 +113,50 @@ static void test_logs_that_are_none(void **state) {
   buf_free(&before);
 }
 
+static void patch(const char *path, size_t at, const void *data, size_t len) {
+  Buf content = file_content(path);
+  memcpy(content.data + at, data, len);
+  file_put(path, content.data, content.len);
+  buf_free(&content);
+}
+
+/* SQLite goes by the log that is there, not by what the header says of the journal mode; and so does whoever restores
+ * its state. */
+static void test_a_log_beside_a_rollback_header(void **state) {
+  Fixture *f = *state;
+  char other[160], from[176], to[176];
+  create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
+  crash_after(f->db, "PRAGMA wal_autocheckpoint = 0; UPDATE total SET seq = 3; INSERT INTO done VALUES(3, NULL)");
+  patch(f->db, 18, "\x01\x01", 2);
+  file_copy(f->db, path_in(f, "other.db", other));
+  (void)snprintf(from, sizeof(from), "%s-wal", f->db);
+  (void)snprintf(to, sizeof(to), "%s-wal", other);
+  file_copy(from, to);
+  Outcome out = backup(f, f->db);
+  assert_captured(f, &out, "app.db", 3);
+  outcome_free(&out);
+  sqlite3 *db = sql_open(other);
+  assert_int_equal(sql_int(db, "SELECT seq FROM total"), 3);
+  assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void test_a_log_of_other_pages(void **state) {
+  Fixture *f = *state;
+  char other[160], from[176], to[176];
+  Outcome out;
+  create_ledger(f->db, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL", 2);
+  create_ledger(path_in(f, "other.db", other), "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL", 2);
+  crash_after(other, "PRAGMA wal_autocheckpoint = 0; UPDATE account SET v = v + 1");
+  (void)snprintf(from, sizeof(from), "%s-wal", other);
+  (void)snprintf(to, sizeof(to), "%s-wal", f->db);
+  file_copy(from, to);
+  Error *err = try_backup(f, &(BackupCase){.pattern = f->db}, &out);
+  assert_true(err_is(err, ERR_DAMAGED));
+  assert_non_null(strstr(err_text(err), "-wal"));
+  err_free(err);
+  outcome_free(&out);
+}
+
 static void put_be32(uint8_t *p, uint32_t value) {
   for (int i = 0; i < 4; i++) p[i] = (uint8_t)(value >> (24 - 8 * i));
 }
@@ -169,13 +215,6 @@ static void test_super_journal(void **state) {
 }
 
 /* ---- newer, and destroyed ---------------------------------------------------------------------------------------- */
-
-static void patch(const char *path, size_t at, const void *data, size_t len) {
-  Buf content = file_content(path);
-  memcpy(content.data + at, data, len);
-  file_put(path, content.data, content.len);
-  buf_free(&content);
-}
 
 /* A schema that this SQLite cannot read, by one that is newer: the bytes are kept, and what is not known is said. */
 static void test_newer_schema(void **state) {
@@ -296,6 +335,43 @@ static void test_an_idle_application_is_in_the_way(void **state) {
   check_idle(*state, "PRAGMA journal_mode = WAL", NULL);
 }
 
+/* While the content is fetched, which may take long, others may come: a log that would be applied to the new file, an
+ * application that has opened the old one. */
+static void test_others_come_while_we_fetch(void **state) {
+  Fixture *f = *state;
+  char path[160];
+  Publish *publish = NULL;
+  Shared *shared = shared_new();
+  pid_t pid = child_fork();
+  if (pid == 0) {
+    sqlite3 *db = NULL;
+    shared_wait(&shared->go);
+    if (sqlite3_open(f->db, &db) != SQLITE_OK) _exit(3);
+    shared->ready = 1;
+    shared_wait(&shared->stop);
+    (void)sqlite3_close(db);
+    _exit(0);
+  }
+  int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  PublishOptions options = {.sys = sys_real(), .dir_fd = dir, .dir = f->dir, .name = "new.db", .size = 4096};
+  assert_ok(publish_begin(&options, &publish, NULL));
+  file_put(path_in(f, "new.db-wal", path), "log", 3);
+  assert_err(publish_commit(publish), ERR_NOT_EMPTY);
+  assert_false(file_exists(path_in(f, "new.db", path)));
+  create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
+  options.name = "app.db";
+  options.overwrite = true;
+  assert_ok(publish_begin(&options, &publish, NULL));
+  shared->go = 1;
+  shared_wait(&shared->ready);
+  assert_err(publish_commit(publish), ERR_REFUSED);
+  shared->stop = 1;
+  child_join(pid);
+  assert_int_equal(ledger_verify(f->db), 2);
+  close(dir);
+  munmap(shared, sizeof(Shared));
+}
+
 /* ---- the same files as files, in the same process
  * -------------------------------------------------------------------- */
 
@@ -378,11 +454,14 @@ int main(void) {
       CASE(test_links),
       CASE(test_attached),
       CASE(test_logs_that_are_none),
+      CASE(test_a_log_beside_a_rollback_header),
+      CASE(test_a_log_of_other_pages),
       CASE(test_super_journal),
       CASE(test_newer_schema),
       CASE(test_newer_format),
       CASE(test_a_lost_beginning_is_noticed),
       CASE(test_an_idle_application_is_in_the_way),
+      CASE(test_others_come_while_we_fetch),
       CASE(test_files_keep_away),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
