@@ -10,6 +10,7 @@
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 typedef struct HardLink { /* a file with several names, until all were seen */
   uint64_t names_left;
@@ -277,6 +278,16 @@ static Error *walk_directory(Backup *job, const Root *root, Cancel *cancel) {
   return walk_tree(&spec);
 }
 
+/* 0, or errno. */
+static int try_reading(int dir_fd, const char *name, const struct stat *st) {
+  if (lockguard_enter(st) != LOCKGUARD_FREE) return 0; /* left out when it is read */
+  int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  int rc = fd < 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  lockguard_leave(st);
+  return rc;
+}
+
 static Error *store_single(Backup *job, const Root *root) {
   const char *slash = strrchr(root->absolute, '/');
   AUTO_FREE char *parent =
@@ -289,9 +300,8 @@ static Error *store_single(Backup *job, const Root *root) {
     return NULL;
   }
   if (job->roots.layout == LAYOUT_FILE && S_ISREG(st.st_mode)) {
-    int opened = openat(fd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0) return unreadable(root, errno, fd);
-    close(opened);
+    int rc = try_reading(fd, slash + 1, &st);
+    if (rc) return unreadable(root, rc, fd);
   }
   DirRef *dir = dirref_new(fd);
   bool descend = false;
