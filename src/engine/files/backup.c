@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/timefmt.h"
 #include "engine/files/batch.h"
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
@@ -78,6 +79,21 @@ static const Device *learn_device(Backup *job, const WalkItem *item) {
   return &job->devices[job->devices_len++];
 }
 
+/* ---- what cannot be stored ---- */
+
+static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
+  Backup *job = (Backup *)ctx;
+  char reason[128];
+  if (errno_value == ENOENT) {
+    read_count(&job->shared.counts.vanished, 1);
+    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
+    return;
+  }
+  read_count(&job->shared.counts.left_out, 1);
+  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
+              strerror_r(errno_value, reason, sizeof reason));
+}
+
 /* ---- entries without content ---- */
 
 static void read_attributes(Backup *job, const WalkItem *item, Entry *out) {
@@ -104,7 +120,7 @@ static Error *add_other(Backup *job, const WalkItem *item) {
   if (entry.type == ENTRY_SYMLINK) {
     int rc = attr_read_link(dispatch_reader(job->dispatch)->attrs, item->dir, item->name, &entry);
     if (rc) {
-      read_notice(&job->shared, rc == ENOENT ? NOTICE_INFO : NOTICE_PARTIAL, item->path, "left out: reading the link");
+      on_trouble(job, item->path, "reading the link", rc);
       return NULL;
     }
     job->symlinks++;
@@ -135,11 +151,19 @@ static Error *add_hard_link(Backup *job, const WalkItem *item, HardLink *link, B
   return NULL;
 }
 
+/* What tells a file from a later one that got its inode number: when it was made, 0 where file systems do not know. */
+static uint64_t birth_of(const WalkItem *item) {
+  struct statx st;
+  if (statx(item->dir->fd, item->name, AT_SYMLINK_NOFOLLOW, STATX_BTIME | STATX_INO, &st) != 0) return 0;
+  if (!(st.stx_mask & STATX_BTIME) || st.stx_ino != item->st->st_ino) return 0;
+  return (uint64_t)st.stx_btime.tv_sec * NS_PER_SECOND + st.stx_btime.tv_nsec;
+}
+
 /* The first name holds the content and is read here and now, since the others depend on its being stored. */
 static Error *add_linked_file(Backup *job, const WalkItem *item, const ReadItem *file) {
   struct {
-    uint64_t device, inode;
-  } id = {.device = item->st->st_dev, .inode = item->st->st_ino};
+    uint64_t device, inode, birth;
+  } id = {.device = item->st->st_dev, .inode = item->st->st_ino, .birth = birth_of(item)};
   Bytes key = bytes(&id, sizeof id);
   HardLink *link = (HardLink *)map_get(job->hard_links, key);
   if (link) return add_hard_link(job, item, link, key);
@@ -223,19 +247,6 @@ static void on_listed(void *ctx, Bytes path, const DirRef *self, NameList *names
   if (memcmp(start, signature, sizeof start) != 0) return;
   job->excluded += names->len - 1;
   names_keep_only(names, tag);
-}
-
-static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
-  Backup *job = (Backup *)ctx;
-  char reason[128];
-  if (errno_value == ENOENT) {
-    read_count(&job->shared.counts.vanished, 1);
-    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
-    return;
-  }
-  read_count(&job->shared.counts.left_out, 1);
-  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
-              strerror_r(errno_value, reason, sizeof reason));
 }
 
 static const WalkOps walk_ops = {.item = on_item, .listed = on_listed, .trouble = on_trouble};

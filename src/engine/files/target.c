@@ -23,6 +23,7 @@ struct Target {
   int root_fd;     /* readable: for syncfs, whose errors count from its opening */
   char *file_name; /* LAYOUT_FILE: the name to write under; else NULL */
   bool shared;
+  bool inherits;  /* what is made in it gets an ACL of it */
   bool made_root; /* by this restore */
   bool marked;    /* unfinished_name is there */
   bool finished;
@@ -66,6 +67,11 @@ static void mark_unfinished(Target *target) {
   target->marked = true;
   err_ignore(fs_write(fd, unfinished_name, text, sizeof text - 1));
   close(fd);
+}
+
+void target_yield_mark(Target *target, Bytes path) {
+  if (!target->marked || !bytes_equal(path, bytes_str(unfinished_name))) return;
+  if (unlinkat(target->root_fd, unfinished_name, 0) == 0) target->marked = false;
 }
 
 /* All is written, the root's attributes too: they stay as they are. */
@@ -124,6 +130,12 @@ static Error *open_directory(Target *target) {
   return NULL;
 }
 
+/* Or a link to one: renamed over, /dev/null would be a file for everybody. */
+static bool is_device(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 static Error *open_single(Target *target) {
   const char *path = target->plan->target;
   const char *slash = strrchr(path, '/');
@@ -134,6 +146,7 @@ static Error *open_single(Target *target) {
   struct stat st;
   bool exists = lstat(path, &st) == 0;
   if (exists && S_ISDIR(st.st_mode)) return refuse(path, "it is a directory, and the source is one file");
+  if (is_device(path)) return err_new(ERR_REFUSED, "restoring to %s: what is there is a device", path);
   if (exists && !target->plan->overwrite) return refuse(path, "it exists");
   target->shared = exists;
   target->file_name = mem_strdup(slash + 1);
@@ -152,6 +165,7 @@ Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **o
     target_free(target);
     return err;
   }
+  target->inherits = attr_has_default_acl(target->root_fd);
   *out = target;
   return NULL;
 }
@@ -301,7 +315,9 @@ Error *target_failed(Target *target, Bytes path, const char *doing, int errno_va
 
 void target_apply(Target *target, const AttrPlace *place, const Entry *entry) {
   int saved = 0;
-  unsigned failed = attr_apply(place, entry, target->plan->owners, &saved);
+  AttrPlace at = *place;
+  at.used = target->shared || target->inherits;
+  unsigned failed = attr_apply(&at, entry, target->plan->owners, &saved);
   if (!failed) return;
   char reason[128];
   AUTO_FREE char *what = attr_failure_text(failed);

@@ -230,6 +230,108 @@ static void test_vanished_before_reading(void **state) {
   fixture_free(&f);
 }
 
+static void swap_siblings(const char *path) {
+  AUTO_FREE char *directory = mem_printf("%s.directory", path);
+  AUTO_FREE char *fifo = mem_printf("%s.fifo", path);
+  AUTO_FREE char *link = mem_printf("%s.link", path);
+  assert_int_equal(unlink(directory) + unlink(fifo) + unlink(link), 0);
+  assert_int_equal(mkdir(directory, 0755), 0);
+  assert_int_equal(mkfifo(fifo, 0644), 0);
+  assert_int_equal(symlink(path, link), 0);
+}
+
+/* Between the walk and the reading. A pipe that were opened would never be read to its end. */
+static void test_other_types_before_reading(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  put(f.source, "busy.directory", "x");
+  put(f.source, "busy.fifo", "x");
+  put(f.source, "busy.link", "x");
+  f.job.plan.readers =
+      2; /* the files of one directory are handed to a reader together, after the walk looked at them */
+  f.job.expect_notice = "left out";
+  meddle(&f, 1, swap_siblings);
+  assert_int_equal(f.job.partial, 3);
+  assert_int_equal(job_fact(&f.job, "left_out"), 3);
+  assert_int_equal(f.job.tree->len, 2); /* the root and the busy file */
+  fixture_free(&f);
+}
+
+static void reuse_inode(const char *path) {
+  struct stat before, after;
+  AUTO_FREE char *first = mem_printf("%.*s/a", (int)(strlen(path) - strlen("/busy")), path);
+  AUTO_FREE char *hidden = mem_printf("%s.hidden", path);
+  AUTO_FREE char *later = mem_printf("%s.later", path);
+  assert_int_equal(stat(first, &before), 0);
+  assert_int_equal(unlink(first) + unlink(hidden) + unlink(later), 0);
+  int fd = open(later, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  assert_int_equal(write(fd, "other", 5), 5);
+  assert_int_equal(fstat(fd, &after), 0);
+  close(fd);
+  assert_int_equal(link(later, hidden), 0);
+  if (after.st_ino != before.st_ino) print_message("this file system gave another inode number\n");
+}
+
+/* Another file that got the number of one that was removed meanwhile is no further name of that. */
+static void test_reused_inode_is_no_hard_link(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  AUTO_FREE char *first = at(f.source, "a");
+  AUTO_FREE char *hidden = at(f.source, "busy.hidden");
+  put(f.source, "a", "first");
+  assert_int_equal(link(first, hidden), 0);
+  put(f.source, "busy.later", "x");
+  strlist_add(&f.job.spec.exclude, "busy.hidden");
+  meddle(&f, 1, reuse_inode);
+  const MemoryNode *later = memory_tree_get(f.job.tree, "busy.later");
+  assert_int_equal(later->entry->type, ENTRY_FILE);
+  assert_memory_equal(later->data, "other", 5);
+  assert_int_equal(job_fact(&f.job, "hardlinks"), 0);
+  fixture_free(&f);
+}
+
+typedef struct Mover {
+  char *from, *to;
+  bool done;
+} Mover;
+
+static void move_once(void *ctx, Bytes path, uint64_t offset) {
+  Mover *m = (Mover *)ctx;
+  (void)path, (void)offset;
+  if (!m->done) assert_int_equal(rename(m->from, m->to), 0);
+  m->done = true;
+}
+
+static void prepare_mover(Job *job, MemorySink *sink) { memory_sink_on_buffer(sink, move_once, job->ctx); }
+
+/* So deep that the directories above are no longer open: what was not seen of them is missing, not just gone. */
+static void test_moved_away_while_below(void **state) {
+  (void)state;
+  enum { DEPTH = 200 };
+  Fixture f = fixture_new();
+  AUTO_BUF Buf path = {0};
+  for (int i = 0; i < DEPTH; i++) {
+    buf_add_str(&path, i ? "/d" : "d");
+    AUTO_FREE char *dir = mem_strndup((const char *)path.data, path.len);
+    make_dir(f.source, dir);
+    AUTO_FREE char *later = mem_printf("%s/later", dir);
+    put(f.source, later, "x");
+  }
+  AUTO_FREE char *deepest = mem_printf("%.*s/busy", (int)path.len, (char *)path.data);
+  put(f.source, deepest, "busy");
+  Mover m = {.from = at(f.source, "d"), .to = at(f.scratch, "moved")};
+  f.job.ctx = &m;
+  f.job.prepare = prepare_mover;
+  f.job.expect_notice = "the rest of it";
+  job_backup(&f.job);
+  assert_true(m.done);
+  assert_true(job_fact(&f.job, "files") < DEPTH + 1);
+  assert_int_equal(job_fact(&f.job, "files") + job_fact(&f.job, "left_out"), DEPTH + 1);
+  free(m.from);
+  free(m.to);
+  fixture_free(&f);
+}
+
 static void remove_all_siblings(const char *path) {
   for (int i = 0; i < 600; i++) {
     AUTO_FREE char *other = mem_printf("%s.%d", path, i);
@@ -445,6 +547,9 @@ int main(void) {
       cmocka_unit_test(test_shrinking),
       cmocka_unit_test(test_removed_and_replaced_while_read),
       cmocka_unit_test(test_vanished_before_reading),
+      cmocka_unit_test(test_other_types_before_reading),
+      cmocka_unit_test(test_reused_inode_is_no_hard_link),
+      cmocka_unit_test(test_moved_away_while_below),
       cmocka_unit_test(test_notices_are_bounded),
       cmocka_unit_test(test_unreadable),
       cmocka_unit_test(test_sqlite_files_are_pages),
