@@ -16,6 +16,45 @@ from killing import has_sanitizer
 from test_limits import peak_bytes
 
 
+# ---- what a folder may hold ---------------------------------------------------------------------------------------
+
+
+@root_only
+def test_out_of_the_ordinary_comes_back(hf):
+    """Attributes of what is never opened, links to what is left out, links in circles, times before 1970 and after
+    2106. A pipe that were opened would stop the backup."""
+    repo, src = hf.init(), hf.path("src")
+    hf.write("src/a/one", "one")
+    hf.write("src/out/hidden", "hidden")
+    for at in ("b", "c"):
+        os.mkdir(os.path.join(src, at))
+        os.link(src + "/a/one", os.path.join(src, at, "two"))
+        os.link(src + "/out/hidden", os.path.join(src, at, "shown"))
+    os.symlink("loop2", src + "/loop1")
+    os.symlink("loop1", src + "/loop2")
+    os.symlink(".", src + "/self")
+    os.symlink("..", src + "/a/up")
+    os.mkfifo(src + "/fifo")
+    os.mknod(src + "/character", stat.S_IFCHR | 0o600, os.makedev(1, 5))  # zeros without end
+    os.mknod(src + "/block", stat.S_IFBLK | 0o640, os.makedev(7, 250))
+    try:
+        for name in ("loop1", "fifo", "block", "a", "a/one"):
+            os.setxattr(os.path.join(src, name), "trusted.note", name.encode(), follow_symlinks=False)
+    except OSError:
+        pass  # not on this file system
+    moments = (-1, -5 * 10**9 - 1, 0, (1 << 32) * 10**9 + 7, (1 << 33) * 10**9, 10**18 + 999999999)
+    for name, moment in zip(("a/one", "loop1", "fifo", "character", "block", "a"), moments):
+        os.utime(os.path.join(src, name), ns=(moment, moment), follow_symlinks=False)
+    hf.backup("files:" + src, "--exclude", "out", "--repo", repo)
+    want = {path: entry for path, entry in trees.describe(src).items() if not path.startswith(b"out")}
+    for path in (b"b/shown", b"c/shown"):
+        want[path]["link"] = b"b/shown"
+    hf.ok("restore", "files:" + src, "--to", hf.path("restored"), "--repo", repo)
+    assert trees.difference(want, trees.describe(hf.path("restored"))) == ""
+    for name in ("character", "block"):
+        assert os.stat(hf.path("restored", name)).st_rdev == os.stat(os.path.join(src, name)).st_rdev
+
+
 # ---- restoring over what is there ---------------------------------------------------------------------------------
 
 

@@ -97,18 +97,39 @@ static void test_every_attribute_counts(void **state) {
   MemoryTree *parent = trusted(&f.job);
   Entry *then = parent->nodes[1].entry;
   const Entry good = *then;
-  for (int i = 0; i < 6; i++) {
+  for (int i = 0; i < 7; i++) {
     *then = good;
     if (i == 1) then->ctime_ns--;
     if (i == 2) then->mtime_ns++;
     if (i == 3) then->inode++;
     if (i == 4) then->device++;
     if (i == 5) then->type = ENTRY_SYMLINK;
+    if (i == 6) then->size++;
     job_backup(&f.job);
     assert_int_equal(kept(&f.job, "file"), i == 0);
   }
   *then = good;
   memory_tree_free(parent);
+  fixture_free(&f);
+}
+
+static void test_reading_leaves_no_trace(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  make_dir(f.source, "d");
+  put(f.source, "d/file", "content");
+  AUTO_FREE char *file = at(f.source, "d/file");
+  AUTO_FREE char *dir = at(f.source, "d");
+  const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1500000000}};
+  assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
+  assert_int_equal(utimensat(AT_FDCWD, dir, old, 0), 0);
+  f.job.plan.mode = BACKUP_FULL;
+  job_backup(&f.job);
+  struct stat st;
+  assert_int_equal(stat(file, &st), 0);
+  assert_int_equal(st.st_atim.tv_sec, 1000000000);
+  assert_int_equal(stat(dir, &st), 0);
+  assert_int_equal(st.st_atim.tv_sec, 1000000000);
   fixture_free(&f);
 }
 
@@ -541,6 +562,7 @@ int main(void) {
       cmocka_unit_test(test_unchanged_is_not_read),
       cmocka_unit_test(test_recent_change_is_not_trusted),
       cmocka_unit_test(test_every_attribute_counts),
+      cmocka_unit_test(test_reading_leaves_no_trace),
       cmocka_unit_test(test_changed_once_is_read_again),
       cmocka_unit_test(test_always_changing_is_reported),
       cmocka_unit_test(test_growing_log_is_complete),
