@@ -244,6 +244,15 @@ def test_a_limit_on_the_size_of_files(hf):
     clear(failed, "File too large")
 
 
+def test_patterns_that_leave_out_everything(hf):
+    repo = hf.init()
+    hf.write("src/d/a", "a")
+    for pattern in (["--include", "mistyped"], ["--exclude", "*"]):
+        result = hf.ok("backup", "files:" + hf.path("src"), "--repo", repo, *pattern)
+        assert "warning" in result.err and "leave out every file" in result.err
+    assert hf.ok("backup", "files:" + hf.path("src"), "--repo", repo, "--exclude", "b").err == ""
+
+
 # ---- globs --------------------------------------------------------------------------------------------------------
 
 

@@ -387,6 +387,14 @@ static char *facts_json(Backup *job) {
   return text;
 }
 
+/* A pattern that is mistyped leaves out everything, and nobody would notice before the day of the restore. */
+static void warn_if_empty(Backup *job) {
+  uint64_t kept = atomic_load(&job->shared.counts.files) + job->symlinks + job->hardlinks + job->specials;
+  if (kept > 0 || job->excluded == 0) return;
+  read_notice(&job->shared, NOTICE_WARNING, bytes(NULL, 0),
+              "the patterns leave out every file: none is in the snapshot");
+}
+
 static void backup_free(Backup *job) {
   size_t pos = 0;
   Bytes key;
@@ -410,6 +418,7 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
     err = store_roots(&job, cancel);
     err = err_first(err, dispatch_finish(job.dispatch));
   }
+  if (!err) warn_if_empty(&job);
   read_notices_finish(&job.shared);
   if (!err) *out = (EngineFacts){.json = facts_json(&job)};
   backup_free(&job);
