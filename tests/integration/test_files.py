@@ -159,6 +159,26 @@ def test_other_types_in_the_way(hf, more):
     assert read(hf.path("out/dir")) == b"old"
 
 
+def test_a_part_leaves_the_directories_above_it_alone(hf):
+    """One file brought back to /tmp must not give /tmp the rights of somebody's home."""
+    repo, src = hf.init(), mixed(hf)
+    hf.backup("files:" + src, "--repo", repo)
+    for name in ("dir/sub", "dir", ""):
+        os.chmod(os.path.join(src, name), 0o700)
+    hf.backup("files:" + src, "--repo", repo)
+    hf.write("out/dir/other", "other")
+    os.chmod(hf.path("out"), 0o1777)
+    os.chmod(hf.path("out/dir"), 0o755)
+    part = lambda pattern: hf.ok("restore", "files:" + src, "--only", pattern, "--to", hf.path("out"), "--confirm", "out",
+                                 "--repo", repo)
+    modes = lambda: [stat.S_IMODE(os.stat(hf.path("out", name)).st_mode) for name in ("", "dir", "dir/sub")]
+    part("dir/sub/y")
+    assert modes() == [0o1777, 0o755, 0o700]  # the last was not there
+    assert read(hf.path("out/dir/sub/y")) == b"y" * 100000
+    part("dir")
+    assert modes() == [0o1777, 0o700, 0o700] and os.path.exists(hf.path("out/dir/other"))
+
+
 def test_a_directory_gives_way_to_nothing(hf):
     repo, src = hf.init(), mixed(hf)
     hf.backup("files:" + src, "--repo", repo)
@@ -251,6 +271,43 @@ def test_patterns_that_leave_out_everything(hf):
         result = hf.ok("backup", "files:" + hf.path("src"), "--repo", repo, *pattern)
         assert "warning" in result.err and "leave out every file" in result.err
     assert hf.ok("backup", "files:" + hf.path("src"), "--repo", repo, "--exclude", "b").err == ""
+
+
+def test_names_do_nothing_to_a_terminal(hf):
+    """Escape sequences, line ends and C1 controls in names are shown, never sent, in messages too."""
+    repo, src = hf.init(), os.fsencode(hf.path("src"))
+    os.makedirs(src + b"/\x1b[5mdir")
+    for name in (b"\x1b]0;title\x07", b"two\nlines", b"\xc2\x9b31m", b"back\r", b"\x1b[5mdir/in"):
+        with open(src + b"/" + name, "wb") as file:
+            file.write(name)
+        if b"/" not in name:
+            os.makedirs(os.fsencode(hf.path("out")) + b"/" + name)
+    hf.backup("files:" + hf.path("src"), "--repo", repo)
+    with open(src + b"/\x1b]0;title\x07", "wb") as file:
+        file.write(b"changed")
+    hf.backup("files:" + hf.path("src"), "--repo", repo)
+    ids = [doc["id"] for doc in snapshots(hf, repo)]
+    restore = hf.run("restore", "files:" + hf.path("src"), "--to", hf.path("out"), "--confirm", "out", "--repo", repo)
+    assert restore.err.count("not restored") == 4
+    shown = [restore]
+    for command in (["find", "*"], ["diff", ids[0], ids[1]], ["ls", ids[0], "/", "-R"],
+                    ["restore", ids[0], "--to", hf.path("none"), "--only", "\x1b[5m*", "--plan"],
+                    ["restore", ids[0], "--to", hf.path("none"), "--only", "\x1b[7m"],
+                    ["backup", "files:" + hf.path("\x1b[5mnone")]):
+        shown.append(hf.run(*command, "--repo", repo))
+    for result in shown:
+        for control in ("\x1b", "\x07", "\r", "\x9b"):
+            assert control not in result.out + result.err, result.out + result.err
+    assert "\nlines" not in "".join(result.out + result.err for result in shown)
+
+
+@root_only
+def test_a_full_disk_takes_no_half_output(hf, tmpfs):
+    repo, disk = hf.init(), tmpfs("disk", "4m")
+    hf.backup("command:head -c 9000000 /dev/urandom", "--name", "output", "--repo", repo)
+    failed = hf.run("restore", "output", "--to", disk + "/dump", "--repo", repo)
+    assert failed.code == ERROR and os.listdir(disk) == []
+    clear(failed, "No space left")
 
 
 # ---- globs --------------------------------------------------------------------------------------------------------

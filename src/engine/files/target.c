@@ -30,6 +30,7 @@ struct Target {
   Buf wanted_dir;   /* the directory last found to match `only` */
   Buf unwanted_dir; /* the one last found not to, nor anything above it */
   bool has_wanted_dir, has_unwanted_dir;
+  Map *made;   /* directories that were not there before; kept only where it matters, see spares_directory */
   Map *linked; /* paths not selected whose content a selected hard link needs */
   uint64_t wanted;
   atomic_uint_least64_t notices;
@@ -159,7 +160,13 @@ Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **o
   FilesFacts facts;
   TRY(files_facts_parse(source->facts_json, &facts));
   Target *target = NEW(Target);
-  *target = (Target){.sys = sys, .plan = plan, .source = source, .facts = facts, .root_fd = -1, .linked = map_new()};
+  *target = (Target){.sys = sys,
+                     .plan = plan,
+                     .source = source,
+                     .facts = facts,
+                     .root_fd = -1,
+                     .linked = map_new(),
+                     .made = map_new()};
   Error *err = facts.layout == LAYOUT_FILE ? open_single(target) : open_directory(target);
   if (err) {
     target_free(target);
@@ -177,6 +184,7 @@ void target_free(Target *take) {
   if (take->root_fd >= 0) close(take->root_fd);
   free(take->file_name);
   map_free(take->linked);
+  map_free(take->made);
   buf_free(&take->wanted_dir);
   buf_free(&take->unwanted_dir);
   free(take);
@@ -243,6 +251,14 @@ uint64_t target_wanted(const Target *target) { return target->wanted; }
 
 /* ---- places ---- */
 
+/* Something selected goes into a tree that is there. */
+static bool is_part_of_shared(const Target *target) { return target->shared && target->plan->only.len > 0; }
+
+/* A directory that stood above what was selected, such as the target itself, is the target's: it stays as it is. */
+static bool spares_directory(Target *target, Bytes path) {
+  return is_part_of_shared(target) && !selects(target, path, ENTRY_DIR) && !map_get(target->made, path);
+}
+
 static int make_directory(Target *target, Bytes path) {
   DirRef *dir = NULL;
   int rc = dircache_open(target->dirs, path_parent(path), &dir);
@@ -251,7 +267,9 @@ static int make_directory(Target *target, Bytes path) {
   char text[ENTRY_NAME_MAX + 1];
   memcpy(text, name.data, name.len);
   text[name.len] = 0;
-  if (mkdirat(dir->fd, text, 0700) != 0 && errno != EEXIST) rc = errno;
+  bool made = mkdirat(dir->fd, text, 0700) == 0;
+  if (!made && errno != EEXIST) rc = errno;
+  if (made && is_part_of_shared(target)) map_set(target->made, path, target);
   dirref_drop(dir);
   return rc;
 }
@@ -315,6 +333,7 @@ Error *target_failed(Target *target, Bytes path, const char *doing, int errno_va
 
 void target_apply(Target *target, const AttrPlace *place, const Entry *entry) {
   int saved = 0;
+  if (entry->type == ENTRY_DIR && spares_directory(target, entry->path)) return;
   AttrPlace at = *place;
   at.used = target->shared || target->inherits;
   unsigned failed = attr_apply(&at, entry, target->plan->owners, &saved);
