@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/timefmt.h"
 #include "engine/files/batch.h"
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
@@ -79,6 +80,21 @@ static const Device *learn_device(Backup *job, const WalkItem *item) {
   return &job->devices[job->devices_len++];
 }
 
+/* ---- what cannot be stored ---- */
+
+static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
+  Backup *job = (Backup *)ctx;
+  char reason[128];
+  if (errno_value == ENOENT) {
+    read_count(&job->shared.counts.vanished, 1);
+    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
+    return;
+  }
+  read_count(&job->shared.counts.left_out, 1);
+  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
+              strerror_r(errno_value, reason, sizeof reason));
+}
+
 /* ---- entries without content ---- */
 
 static void read_attributes(Backup *job, const WalkItem *item, Entry *out) {
@@ -105,7 +121,7 @@ static Error *add_other(Backup *job, const WalkItem *item) {
   if (entry.type == ENTRY_SYMLINK) {
     int rc = attr_read_link(dispatch_reader(job->dispatch)->attrs, item->dir, item->name, &entry);
     if (rc) {
-      read_notice(&job->shared, rc == ENOENT ? NOTICE_INFO : NOTICE_PARTIAL, item->path, "left out: reading the link");
+      on_trouble(job, item->path, "reading the link", rc);
       return NULL;
     }
     job->symlinks++;
@@ -136,11 +152,19 @@ static Error *add_hard_link(Backup *job, const WalkItem *item, HardLink *link, B
   return NULL;
 }
 
+/* What tells a file from a later one that got its inode number: when it was made, 0 where file systems do not know. */
+static uint64_t birth_of(const WalkItem *item) {
+  struct statx st;
+  if (statx(item->dir->fd, item->name, AT_SYMLINK_NOFOLLOW, STATX_BTIME | STATX_INO, &st) != 0) return 0;
+  if (!(st.stx_mask & STATX_BTIME) || st.stx_ino != item->st->st_ino) return 0;
+  return (uint64_t)st.stx_btime.tv_sec * NS_PER_SECOND + st.stx_btime.tv_nsec;
+}
+
 /* The first name holds the content and is read here and now, since the others depend on its being stored. */
 static Error *add_linked_file(Backup *job, const WalkItem *item, const ReadItem *file) {
   struct {
-    uint64_t device, inode;
-  } id = {.device = item->st->st_dev, .inode = item->st->st_ino};
+    uint64_t device, inode, birth;
+  } id = {.device = item->st->st_dev, .inode = item->st->st_ino, .birth = birth_of(item)};
   Bytes key = bytes(&id, sizeof id);
   HardLink *link = (HardLink *)map_get(job->hard_links, key);
   if (link) return add_hard_link(job, item, link, key);
@@ -224,19 +248,6 @@ static void on_listed(void *ctx, Bytes path, const DirRef *self, NameList *names
   if (memcmp(start, signature, sizeof start) != 0) return;
   job->excluded += names->len - 1;
   names_keep_only(names, tag);
-}
-
-static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
-  Backup *job = (Backup *)ctx;
-  char reason[128];
-  if (errno_value == ENOENT) {
-    read_count(&job->shared.counts.vanished, 1);
-    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
-    return;
-  }
-  read_count(&job->shared.counts.left_out, 1);
-  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
-              strerror_r(errno_value, reason, sizeof reason));
 }
 
 static const WalkOps walk_ops = {.item = on_item, .listed = on_listed, .trouble = on_trouble};
@@ -386,6 +397,14 @@ static char *facts_json(Backup *job) {
   return text;
 }
 
+/* A pattern that is mistyped leaves out everything, and nobody would notice before the day of the restore. */
+static void warn_if_empty(Backup *job) {
+  uint64_t kept = atomic_load(&job->shared.counts.files) + job->symlinks + job->hardlinks + job->specials;
+  if (kept > 0 || job->excluded == 0) return;
+  read_notice(&job->shared, NOTICE_WARNING, bytes(NULL, 0),
+              "the patterns leave out every file: none is in the snapshot");
+}
+
 static void backup_free(Backup *job) {
   size_t pos = 0;
   Bytes key;
@@ -409,6 +428,7 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
     err = store_roots(&job, cancel);
     err = err_first(err, dispatch_finish(job.dispatch));
   }
+  if (!err) warn_if_empty(&job);
   read_notices_finish(&job.shared);
   if (!err) *out = (EngineFacts){.json = facts_json(&job)};
   backup_free(&job);
