@@ -23,7 +23,6 @@ typedef struct World {
   uint64_t zero[PAGES_PER_FRAME];
   State states[STEPS];
   bool calm; /* few frames are given whole: the first layer stays when the others are folded */
-  uint32_t since_whole[FILE_MAX / PAGE_FRAME_SIZE]; /* pages given since their frame was given whole */
 } World;
 
 static const uint8_t *data_key(void) { return frames_memory_key(FRAME_DATA); }
@@ -74,8 +73,10 @@ static void flush_delta(Writer *wr) {
   wr->slots = 0;
 }
 
-static void gather(Writer *wr, const uint8_t *page, size_t len) {
+static void gather(Writer *wr, const uint8_t *page, size_t len, PagePlace *place) {
   if (wr->slots == DELTA_PAGES_MAX) flush_delta(wr);
+  place->delta = wr->deltas;
+  place->slot = (uint8_t)wr->slots;
   memset(wr->gathered + wr->slots * PAGE_SIZE, 0, PAGE_SIZE);
   memcpy(wr->gathered + wr->slots * PAGE_SIZE, page, len);
   wr->slots++;
@@ -84,7 +85,6 @@ static void gather(Writer *wr, const uint8_t *page, size_t len) {
 
 static void write_whole(Writer *wr, uint64_t f, const uint8_t *data, size_t len, const uint64_t *prints) {
   FrameId id = {0};
-  wr->w->since_whole[f] = 0;
   if (all_zero(data, len)) {
     if (test_random(&wr->w->seed) % 2) {
       assert_ok(pagemap_builder_frame(wr->builder, f, &id, (uint32_t)len, prints));
@@ -97,33 +97,25 @@ static void write_whole(Writer *wr, uint64_t f, const uint8_t *data, size_t len,
 
 static void write_changed(Writer *wr, uint64_t f, const uint8_t *data, size_t len, const uint64_t *prints,
                           const FrameView *view) {
-  uint8_t changed[PAGES_PER_FRAME];
-  uint64_t changed_prints[PAGES_PER_FRAME];
+  PagePlace changed[PAGES_PER_FRAME];
   size_t n = 0, pages = (len + PAGE_SIZE - 1) / PAGE_SIZE;
   for (size_t p = 0; p < pages; p++) {
     if (p < view->pages && prints[p] == view->prints[p]) continue;
     /* Behind the old end pages are zeros unless named. */
     bool zeros = p >= view->pages && all_zero(data + p * PAGE_SIZE, min_size(PAGE_SIZE, len - p * PAGE_SIZE));
     if (zeros && test_random(&wr->w->seed) % 2) continue;
-    changed[n] = (uint8_t)p;
-    changed_prints[n++] = prints[p];
+    changed[n++] = (PagePlace){.page_in_frame = (uint8_t)p, .print = prints[p]};
   }
   if (n == 0) return;
-  if (!wr->w->calm && (view->superseded + n > 12 || test_random(&wr->w->seed) % 20 == 0)) {
+  if (!wr->w->calm && (n > 12 || test_random(&wr->w->seed) % 20 == 0)) {
     write_whole(wr, f, data, len, prints);
     return;
   }
-  assert_ok(pagemap_builder_pages(wr->builder, f, changed, n, changed_prints));
   for (size_t i = 0; i < n; i++) {
-    size_t at = changed[i] * (size_t)PAGE_SIZE;
-    gather(wr, data + at, min_size(PAGE_SIZE, len - at));
-    wr->w->since_whole[f] |= UINT32_C(1) << changed[i];
+    size_t at = changed[i].page_in_frame * (size_t)PAGE_SIZE;
+    gather(wr, data + at, min_size(PAGE_SIZE, len - at), &changed[i]);
   }
-}
-
-static void forget_beyond(World *w, size_t size) {
-  for (size_t page = (size + PAGE_SIZE - 1) / PAGE_SIZE; page < FILE_MAX / PAGE_SIZE; page++)
-    w->since_whole[page / PAGES_PER_FRAME] &= ~(UINT32_C(1) << (page % PAGES_PER_FRAME));
+  assert_ok(pagemap_builder_pages(wr->builder, f, changed, n));
 }
 
 static void write_frames(Writer *wr, const State *now, PageMapPrints *parent) {
@@ -154,9 +146,8 @@ static void backup(World *w, const State *before, State *now) {
     assert_ok(pagemap_load(source, &before->root, map));
     prints = pagemap_prints_new(source, map);
     pagemap_prints_set_zero(prints, w->zero);
-    forget_beyond(w, now->size);
   }
-  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL);
+  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL, NULL);
   write_frames(wr, now, prints);
   flush_delta(wr);
   tell_some(wr, 0);
@@ -198,7 +189,7 @@ static void check_restores(World *w, const State *state) {
   PageMap *map = NEW(PageMap);
   Restored r = {.w = w, .state = state};
   assert_ok(pagemap_load(frames_memory_source(w->frames), &state->root, map));
-  assert_true(map->size == state->size && map->layers_len <= PAGEMAP_LAYERS);
+  assert_true(map->size == state->size && map->layers_len <= PAGEMAP_LAYERS_MOST);
   assert_ok(pagemap_runs(frames_memory_source(w->frames), map, check_run, &r));
   assert_true(r.at == state->size);
   buf_free(&r.frame);
@@ -228,8 +219,6 @@ static void check_prints(World *w, const State *state) {
       if (!unknown) assert_true(view.prints[i] == prints[i]);
       if (view.prints[i] != prints[i]) assert_true(view.prints[i] == ~w->zero[i]);
     }
-    uint32_t valid = view.pages == 32 ? UINT32_MAX : (UINT32_C(1) << view.pages) - 1;
-    assert_int_equal(view.superseded, __builtin_popcount(w->since_whole[f] & valid));
   }
   assert_ok(pagemap_prints_get(p, f + 3, &view, &found));
   assert_false(found);
@@ -375,7 +364,7 @@ static Error *check_big_run(void *ctx, const PageRun *run) {
 
 static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t step, const PageMap *parent,
                      FrameId *root) {
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent, NULL);
   uint64_t name = (step + 1) << 40, pages = 0;
   for (uint64_t f = 0; f < BIG_FRAMES; f++) {
     uint64_t *prints = &big->prints[f * PAGES_PER_FRAME];
@@ -389,13 +378,15 @@ static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t st
       }
       assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
     } else if (dice < 60) {
-      uint8_t which[2] = {(uint8_t)(test_random(seed) % 16), (uint8_t)(16 + test_random(seed) % 16)};
-      uint64_t given[2];
-      for (int i = 0; i < 2; i++, pages++) {
-        given[i] = prints[which[i]] = test_random(seed);
-        places[which[i]] = (Place){name + (UINT64_C(1) << 39) + pages / 64, (uint32_t)(pages % 64) * PAGE_SIZE};
+      PagePlace given[2];
+      for (uint64_t i = 0; i < 2; i++, pages++) {
+        uint64_t p = 16 * i + test_random(seed) % 16;
+        prints[p] = test_random(seed);
+        given[i] = (PagePlace){
+            .print = prints[p], .delta = pages / 64, .slot = (uint8_t)(pages % 64), .page_in_frame = (uint8_t)p};
+        places[p] = (Place){name + (UINT64_C(1) << 39) + pages / 64, (uint32_t)(pages % 64) * PAGE_SIZE};
       }
-      assert_ok(pagemap_builder_pages(b, f, which, 2, given));
+      assert_ok(pagemap_builder_pages(b, f, given, 2));
     }
   }
   for (uint64_t d = 0; d * 64 < pages; d++) {
@@ -457,21 +448,26 @@ static void test_metadata_cost(void **state) {
   PageMap *map = NEW(PageMap);
   uint64_t seed = 8, prints[PAGES_PER_FRAME] = {0};
   FrameId root, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   for (uint64_t f = 0; f < FRAMES; f++) assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
   assert_ok(pagemap_builder_finish(b, (uint64_t)PAGES * PAGE_SIZE, NULL, &root));
   pagemap_builder_free(b);
   assert_ok(pagemap_load(frames_memory_source(frames), &root, map));
   frames_memory_reset_counts(frames);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   uint64_t changed = 0;
   for (uint64_t f = 0; f < FRAMES; f++) {
-    uint8_t which[PAGES_PER_FRAME];
+    PagePlace which[PAGES_PER_FRAME];
     size_t n = 0;
-    for (uint8_t p = 0; p < PAGES_PER_FRAME; p++)
-      if (test_random(&seed) % 100 == 0) prints[n] = test_random(&seed), which[n++] = p;
-    assert_ok(pagemap_builder_pages(b, f, which, n, prints));
-    changed += n;
+    for (uint8_t p = 0; p < PAGES_PER_FRAME; p++) {
+      if (test_random(&seed) % 100) continue;
+      which[n++] = (PagePlace){.print = test_random(&seed),
+                               .delta = changed / 64,
+                               .slot = (uint8_t)(changed % 64),
+                               .page_in_frame = p};
+      changed++;
+    }
+    assert_ok(pagemap_builder_pages(b, f, which, n));
   }
   for (uint64_t d = 0; d * 64 < changed; d++)
     pagemap_builder_delta(b, d, &id, changed - d * 64 < 64 ? (uint32_t)(changed - d * 64) : 64);
@@ -493,22 +489,22 @@ static void test_nothing_added(void **state) {
   PageMap *map = NEW(PageMap);
   uint64_t prints[PAGES_PER_FRAME] = {1, 2, 3};
   FrameId root, again, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   assert_ok(pagemap_builder_frame(b, 0, &id, 9000, prints));
   assert_ok(pagemap_builder_finish(b, 9000, NULL, &root));
   pagemap_builder_free(b);
   assert_ok(pagemap_load(frames_memory_source(frames), &root, map));
   frames_memory_reset_counts(frames);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_ok(pagemap_builder_finish(b, 9000, &root, &again));
   assert_true(frame_id_equal(&root, &again));
   assert_int_equal(frames_memory_counts(frames, FRAME_MAP).stored, 0);
   pagemap_builder_free(b);
   /* Growing or cutting a short page without giving it anew is refused. */
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_err(pagemap_builder_finish(b, 9001, &root, &again), ERR_INTERNAL);
   pagemap_builder_free(b);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_err(pagemap_builder_finish(b, 5000, &root, &again), ERR_INTERNAL);
   pagemap_builder_free(b);
   free(map);
@@ -519,14 +515,14 @@ static void test_misuse(void **state) {
   (void)state;
   FramesMemory *frames = frames_memory_new();
   uint64_t prints[PAGES_PER_FRAME] = {0};
-  uint8_t which[2] = {4, 3};
+  PagePlace which[2] = {{.page_in_frame = 4}, {.page_in_frame = 3, .slot = 1}};
   FrameId root, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   assert_ok(pagemap_builder_frame(b, 5, &id, PAGE_FRAME_SIZE, prints));
   assert_err(pagemap_builder_frame(b, 5, &id, PAGE_FRAME_SIZE, prints), ERR_INTERNAL);
   assert_err(pagemap_builder_frame(b, 6, &id, PAGE_FRAME_SIZE + 1, prints), ERR_INTERNAL);
-  assert_err(pagemap_builder_pages(b, 7, which, 2, prints), ERR_INTERNAL);
-  assert_ok(pagemap_builder_pages(b, 7, which, 1, prints));
+  assert_err(pagemap_builder_pages(b, 7, which, 2), ERR_INTERNAL);
+  assert_ok(pagemap_builder_pages(b, 7, which, 1));
   assert_err(pagemap_builder_finish(b, 8 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* no id came */
   pagemap_builder_free(b);
   frames_memory_free(frames);
