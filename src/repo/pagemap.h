@@ -8,16 +8,15 @@
  * that names the page or its frame (within a layer a page goes before a frame; one backup never writes both for one
  * frame). Pages no layer names, and bytes behind the end of a short frame, are zeros.
  *
- * Folding: when the parent has PAGEMAP_LAYERS layers or more, two neighbours of it are merged into one (metadata only;
- * no data moves): those whose merging writes least, if that is little beside the new layer, or if the parent has
- * PAGEMAP_LAYERS_MOST.
+ * Folding: when the parent has PAGEMAP_LAYERS layers or more, neighbours among them are merged into one (metadata only;
+ * no data moves) if that writes little beside the new layer, and in any case when the parent has PAGEMAP_LAYERS_MOST.
  */
 #ifndef HF_REPO_PAGEMAP_H
 #define HF_REPO_PAGEMAP_H
 
 #include "repo/seq.h"
 
-enum { PAGEMAP_LAYERS = 8, PAGEMAP_LAYERS_MOST = 24 };
+enum { PAGEMAP_LAYERS = 8, PAGEMAP_LAYERS_MOST = 32 };
 
 typedef struct PageLayer {
   SeqRoot frames;       /* leaves: frame numbers and ids; key: first frame number */
@@ -48,13 +47,13 @@ typedef struct PageMapLive PageMapLive; /* pagemap_live.h makes it */
 void pagemap_live_free(PageMapLive *take);
 
 typedef struct FrameView {
-  uint32_t len;        /* bytes of this frame of the file, 1…128 KiB */
-  uint32_t pages;      /* ceil(len / 4096) */
+  uint32_t len;    /* bytes of this frame of the file, 1…128 KiB */
+  uint32_t pages;  /* ceil(len / 4096) */
   uint32_t sparse; /* a bit each: pages worth storing again, for little else shows of the frames they stand in */
   uint64_t prints[PAGES_PER_FRAME];
 } FrameView;
 
-typedef struct PageMapPrints PageMapPrints; /* not thread-safe */
+typedef struct PageMapPrints PageMapPrints;                                 /* not thread-safe */
 PageMapPrints *pagemap_prints_new(FrameSource *source, const PageMap *map); /* both borrowed */
 void pagemap_prints_free(PageMapPrints *take);
 /* Frame numbers ascending (skipping allowed). *found false beyond the end of the file. Prints of holes and of pages no

@@ -160,40 +160,58 @@ static Error *builder_check_ends(const PageMapBuilder *b, uint64_t size) {
   return missing ? err_new(ERR_INTERNAL, "building a page map: the page at the file's end was not given anew") : NULL;
 }
 
-/* What merging layers at and at + 1 of the parent would write, in pages named. */
-static uint64_t pair_weight(const PageMapBuilder *b, size_t at) {
-  return pagemap_live_weight(b->live, b->parent, at) + pagemap_live_weight(b->live, b->parent, at + 1);
+/* Layers [first, end) of the parent, and what merging them writes, in pages named. */
+typedef struct FoldChoice {
+  size_t first, end; /* equal: none */
+  uint64_t weight;
+} FoldChoice;
+
+/* Whether a removes a layer for less than b. */
+static bool fold_is_better(const FoldChoice *a, const FoldChoice *b) {
+  if (b->first == b->end) return true;
+  return a->weight * (b->end - b->first - 1) < b->weight * (a->end - a->first - 1);
 }
 
-/* Which two layers to merge: the pair that writes least. The more layers there are, the more that may be: nothing below
- * PAGEMAP_LAYERS, then for each layer half of what the new layer names, and anything at PAGEMAP_LAYERS_MOST. So what a
- * fold costs is in proportion to the backup, and layers become few again where little of them shows. */
-static bool choose_fold(const PageMapBuilder *b, size_t *out) {
+/* The best range that writes no more than `weight_max`. */
+static FoldChoice fold_best(const PageMapBuilder *b, size_t len_max, uint64_t weight_max) {
+  FoldChoice best = {0};
+  for (size_t first = 0; first < b->parent->layers_len; first++) {
+    FoldChoice at = {.first = first, .end = first};
+    while (at.end < b->parent->layers_len && at.end - first < len_max) {
+      at.weight += pagemap_live_weight(b->live, b->parent, at.end++);
+      if (at.weight > weight_max) break;
+      if (at.end - first >= 2 && fold_is_better(&at, &best)) best = at;
+    }
+  }
+  return best;
+}
+
+/* Which layers to merge, if any. What that writes is kept in proportion to the backup: no more than FOLD_SHARE times
+ * what the new layer names, and for each layer that goes less the fewer there are: nothing below PAGEMAP_LAYERS, twice
+ * the new layer at PAGEMAP_LAYERS_MOST. Then, if there is no other way, the two layers that are least. */
+static FoldChoice choose_fold(const PageMapBuilder *b) {
+  enum { FOLD_SHARE = 4, STEPS = (PAGEMAP_LAYERS_MOST - PAGEMAP_LAYERS) / 2 };
   size_t layers = b->parent->layers_len;
-  if (layers < PAGEMAP_LAYERS) return false;
-  size_t least = 0;
-  for (size_t i = 1; i + 1 < layers; i++)
-    if (pair_weight(b, i) < pair_weight(b, least)) least = i;
-  *out = least;
-  uint64_t allowed = b->pages * (layers - PAGEMAP_LAYERS + 1) / 2; /* pages are less than 2^51 */
-  return layers >= PAGEMAP_LAYERS_MOST || pair_weight(b, least) <= allowed;
+  if (layers < PAGEMAP_LAYERS) return (FoldChoice){0};
+  FoldChoice best = fold_best(b, layers, b->pages * FOLD_SHARE);
+  if (layers >= PAGEMAP_LAYERS_MOST) return best.end ? best : fold_best(b, 2, UINT64_MAX);
+  uint64_t allowed = b->pages * (layers - PAGEMAP_LAYERS + 1); /* pages are less than 2^51 */
+  return best.end && best.weight * STEPS <= allowed * (best.end - best.first - 1) ? best : (FoldChoice){0};
 }
 
-/* The parent's layers below the new one, two of them folded when there would be too many. */
+/* The parent's layers below the new one, some of them folded. */
 static Error *builder_inherit(const PageMapBuilder *b, uint64_t floor, PageMap *map) {
   const PageMap *parent = b->parent;
   if (!parent || floor == 0) return NULL;
-  size_t at;
-  if (!choose_fold(b, &at)) {
-    memcpy(map->layers, parent->layers, parent->layers_len * sizeof map->layers[0]);
-    map->layers_len = parent->layers_len;
-    return NULL;
+  FoldChoice fold = choose_fold(b);
+  size_t above = fold.end ? fold.first + 1 : 0;
+  memcpy(map->layers, parent->layers, fold.first * sizeof map->layers[0]);
+  if (fold.end) {
+    FoldRange range = {.first = fold.first, .end = fold.end, .limit = floor};
+    TRY(pagemap_fold(b->sink, b->source, parent, &range, &map->layers[fold.first]));
   }
-  FoldRange range = {.first = at, .end = at + 2, .limit = floor};
-  memcpy(map->layers, parent->layers, at * sizeof map->layers[0]);
-  TRY(pagemap_fold(b->sink, b->source, parent, &range, &map->layers[at]));
-  memcpy(&map->layers[at + 1], &parent->layers[at + 2], (parent->layers_len - at - 2) * sizeof map->layers[0]);
-  map->layers_len = parent->layers_len - 1;
+  memcpy(&map->layers[above], &parent->layers[fold.end], (parent->layers_len - fold.end) * sizeof map->layers[0]);
+  map->layers_len = above + parent->layers_len - fold.end;
   return NULL;
 }
 

@@ -71,7 +71,7 @@ typedef struct Bundle {
 } Bundle;
 
 /* A page is stored again for every so many that changed, at most. */
-enum { AGAIN_SHARE = 12 };
+enum { AGAIN_SHARE = 16 };
 
 /* Pages on their way into a delta frame. */
 typedef struct Gather {
@@ -109,8 +109,9 @@ struct WriterStream {
   Gather *gather, *gather_again; /* of changed pages, and of those stored again: they change at different times */
   Gather *free_gathers, *full_gathers;
   uint64_t deltas;
-  unsigned deltas_out;   /* gathers being stored */
-  uint64_t again_credit; /* changed pages not yet spent on storing others again */
+  unsigned deltas_out;             /* gathers being stored */
+  uint64_t new_pages, again_pages; /* changed so far, and stored again */
+  uint64_t again_first;            /* as many may be before anything that changed was seen */
 };
 
 struct Writer {

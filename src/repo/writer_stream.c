@@ -120,13 +120,13 @@ static Error *store_small(WriterStream *s, const Entry *final, Bytes data) {
 /* ---- opening
  * ------------------------------------------------------------------------------------------------------------------ */
 
-/* About how many sparse pages can be stored again, if as much changed as the last time; a few may be before anything
- * that changed is seen: the pages that frames are kept for may stand before those that keep changing. */
+/* About how many sparse pages can be stored again, if as much changed as the last time. A few of them may be before any
+ * change is seen: the pages that frames are kept for may stand before those that keep changing. */
 static uint64_t again_affordable(WriterStream *s) {
   enum { AT_FIRST_MAX = 6 };
   const PageMap *map = s->parent_map;
   uint64_t last = (map->layers_len ? map->layers[map->layers_len - 1].pages_len : 0) / AGAIN_SHARE;
-  s->again_credit = (last < AT_FIRST_MAX ? last : AT_FIRST_MAX) * AGAIN_SHARE;
+  s->again_first = last < AT_FIRST_MAX ? last : AT_FIRST_MAX;
   return last;
 }
 

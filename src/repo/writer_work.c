@@ -4,7 +4,7 @@
 #include "codec/blake3.h"
 #include "repo/writer_impl.h"
 
-enum { WHOLE_SHARE_NUM = 15, WHOLE_SHARE_DEN = 16, AGAIN_OPEN_DELTAS = 1024, AUTO_EVERY = 64 };
+enum { WHOLE_SHARE_NUM = 31, WHOLE_SHARE_DEN = 32, AGAIN_OPEN_DELTAS = 1024, AUTO_EVERY = 64 };
 
 /* ---- storing one frame
  * --------------------------------------------------------------------------------------------------- */
@@ -186,10 +186,8 @@ static void gather_close(WriterStream *s, Gather **gather) {
 static PagePlace gather_page(WriterStream *s, Gather **gather, const Job *job, uint32_t page) {
   if (!*gather) *gather = gather_take(s);
   Gather *g = *gather;
-  PagePlace place = {.print = job->prints[page],
-                     .delta = g->delta,
-                     .slot = (uint8_t)g->pages,
-                     .page_in_frame = (uint8_t)page};
+  PagePlace place = {
+      .print = job->prints[page], .delta = g->delta, .slot = (uint8_t)g->pages, .page_in_frame = (uint8_t)page};
   uint32_t len = job->len - page * PAGE_SIZE < PAGE_SIZE ? job->len - page * PAGE_SIZE : PAGE_SIZE;
   uint8_t *slot = g->data + (size_t)g->pages++ * PAGE_SIZE;
   memcpy(slot, job->data + (size_t)page * PAGE_SIZE, len);
@@ -200,13 +198,13 @@ static PagePlace gather_page(WriterStream *s, Gather **gather, const Job *job, u
 
 /* Of the sparse pages among the first `pages` that did not change, those that the changes so far pay for. */
 static uint32_t choose_again(WriterStream *s, const Job *job, uint32_t changed, uint32_t pages) {
-  uint32_t again = job->parent.sparse & ~changed;
-  for (uint32_t p = 0; p < PAGES_PER_FRAME; p++) {
-    if (!(again >> p & 1)) continue;
-    if (p < pages && s->again_credit >= AGAIN_SHARE)
-      s->again_credit -= AGAIN_SHARE;
-    else
-      again &= ~(UINT32_C(1) << p);
+  uint32_t sparse = job->parent.sparse & ~changed, again = 0;
+  uint64_t most = s->new_pages / AGAIN_SHARE;
+  if (most < s->again_first) most = s->again_first;
+  for (uint32_t p = 0; p < pages && s->again_pages < most; p++) {
+    if (!(sparse >> p & 1)) continue;
+    again |= UINT32_C(1) << p;
+    s->again_pages++;
   }
   return again;
 }
@@ -216,7 +214,7 @@ static Error *take_delta(WriterStream *s, const Job *job) {
   uint32_t changed = 0, pages = (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
   size_t len = 0;
   for (uint32_t i = 0; i < job->changed_len; i++) changed |= UINT32_C(1) << job->changed[i];
-  s->again_credit += job->changed_len;
+  s->new_pages += job->changed_len;
   uint32_t again = choose_again(s, job, changed, pages);
   for (uint32_t p = 0; p < pages; p++) {
     if (changed >> p & 1)
@@ -232,7 +230,7 @@ static Error *take_delta(WriterStream *s, const Job *job) {
 
 static Error *take_pages(WriterStream *s, Job *job) {
   if (job->fate != FATE_WHOLE) return take_delta(s, job);
-  s->again_credit += (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
+  s->new_pages += (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
   return pagemap_builder_frame(s->map, job->frame, &job->id, job->len, job->prints);
 }
 
@@ -274,6 +272,8 @@ void stream_free(WriterStream *s) {
 static Error *finish_content(WriterStream *s, Content *out) {
   if (!s->pages) return content_builder_finish(s->content, out);
   out->kind = CONTENT_PAGES;
+  pagemap_prints_free(s->parent_prints); /* folding reads all layers as well: not both in memory */
+  s->parent_prints = NULL;
   const FrameId *parent = s->parent_map ? &s->parent_content.pages : NULL;
   return pagemap_builder_finish(s->map, s->position, parent, &out->pages);
 }

@@ -2,6 +2,7 @@
 #include "codec/blake3.h"
 #include "repo/pagemap.h"
 #include "repo/pagemap_codec.h"
+#include "repo/pagemap_live.h"
 
 #include "frames_memory.h"
 #include "testing.h"
@@ -100,7 +101,8 @@ static void write_changed(Writer *wr, uint64_t f, const uint8_t *data, size_t le
   PagePlace changed[PAGES_PER_FRAME];
   size_t n = 0, pages = (len + PAGE_SIZE - 1) / PAGE_SIZE;
   for (size_t p = 0; p < pages; p++) {
-    if (p < view->pages && prints[p] == view->prints[p]) continue;
+    bool again = view->sparse >> p & 1 && test_random(&wr->w->seed) % 2;
+    if (p < view->pages && prints[p] == view->prints[p] && !again) continue;
     /* Behind the old end pages are zeros unless named. */
     bool zeros = p >= view->pages && all_zero(data + p * PAGE_SIZE, min_size(PAGE_SIZE, len - p * PAGE_SIZE));
     if (zeros && test_random(&wr->w->seed) % 2) continue;
@@ -142,18 +144,22 @@ static void backup(World *w, const State *before, State *now) {
   wr->w = w;
   FrameSource *source = frames_memory_source(w->frames);
   PageMapPrints *prints = NULL;
+  PageMapLive *live = NULL;
   if (before) {
     assert_ok(pagemap_load(source, &before->root, map));
+    if (test_random(&w->seed) % 4) assert_ok(pagemap_live_new(source, map, test_random(&w->seed) % 64, &live));
     prints = pagemap_prints_new(source, map);
+    pagemap_prints_set_live(prints, live);
     pagemap_prints_set_zero(prints, w->zero);
   }
-  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL, NULL);
+  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL, live);
   write_frames(wr, now, prints);
   flush_delta(wr);
   tell_some(wr, 0);
   assert_ok(pagemap_builder_finish(wr->builder, now->size, before ? &before->root : NULL, &now->root));
   pagemap_builder_free(wr->builder);
   pagemap_prints_free(prints);
+  pagemap_live_free(live);
   free(map);
   free(wr);
 }
@@ -364,7 +370,9 @@ static Error *check_big_run(void *ctx, const PageRun *run) {
 
 static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t step, const PageMap *parent,
                      FrameId *root) {
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent, NULL);
+  PageMapLive *live = NULL;
+  if (parent) assert_ok(pagemap_live_new(frames_memory_source(frames), parent, 0, &live));
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent, live);
   uint64_t name = (step + 1) << 40, pages = 0;
   for (uint64_t f = 0; f < BIG_FRAMES; f++) {
     uint64_t *prints = &big->prints[f * PAGES_PER_FRAME];
@@ -395,6 +403,7 @@ static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t st
   }
   assert_ok(pagemap_builder_finish(b, (uint64_t)BIG_PAGES * PAGE_SIZE, NULL, root));
   pagemap_builder_free(b);
+  pagemap_live_free(live);
 }
 
 static void check_big(FramesMemory *frames, Big *big, const PageMap *map) {
@@ -428,13 +437,83 @@ static void test_large(void **state) {
     assert_true(frame_id_equal(&base, &map->layers[0].frames.id)); /* few frames were given whole since */
     if (step % 3 == 0 || step + 1 == BIG_STEPS) check_big(frames, &big, map);
   }
-  assert_int_equal(layers_max, PAGEMAP_LAYERS);
+  assert_in_range(layers_max, PAGEMAP_LAYERS, BIG_STEPS - 1); /* some were folded */
   PageMapStats stats;
   assert_ok(pagemap_stats(frames_memory_source(frames), map, &stats));
   assert_true(stats.base_frames == BIG_FRAMES);
   free(map);
   free(big.places);
   free(big.prints);
+  frames_memory_free(frames);
+}
+
+/* ---- what shows ---------------------------------------------------------------------------------------------------
+ */
+
+/* Pages one backup gives in one delta frame, `whole` frames before them. */
+static void small_step(FramesMemory *frames, PageMap *map, bool first, uint64_t whole, const uint64_t *pages,
+                       size_t len) {
+  FrameSource *source = frames_memory_source(frames);
+  PageMapLive *live = NULL;
+  if (!first) assert_ok(pagemap_live_new(source, map, 100, &live));
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), source, first ? NULL : map, live);
+  uint64_t prints[PAGES_PER_FRAME] = {0};
+  FrameId root, id = made_up_id(7);
+  for (uint64_t f = 0; f < whole; f++) assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
+  for (size_t i = 0; i < len; i++) {
+    PagePlace place = {.slot = (uint8_t)i, .page_in_frame = (uint8_t)(pages[i] % PAGES_PER_FRAME)};
+    assert_ok(pagemap_builder_pages(b, pages[i] / PAGES_PER_FRAME, &place, 1));
+  }
+  if (len) pagemap_builder_delta(b, 0, &id, (uint32_t)len);
+  assert_ok(pagemap_builder_finish(b, 256 * PAGE_FRAME_SIZE, NULL, &root));
+  pagemap_builder_free(b);
+  pagemap_live_free(live);
+  assert_ok(pagemap_load(source, &root, map));
+}
+
+/* Bits of the pages that are sparse, in frames 0 to 63. */
+static void sparse_of(FramesMemory *frames, const PageMap *map, uint64_t affordable, uint32_t out[64]) {
+  PageMapLive *live;
+  assert_ok(pagemap_live_new(frames_memory_source(frames), map, affordable, &live));
+  PageMapPrints *p = pagemap_prints_new(frames_memory_source(frames), map);
+  pagemap_prints_set_live(p, live);
+  for (uint64_t f = 0; f < 64; f++) {
+    FrameView view;
+    bool found;
+    assert_ok(pagemap_prints_get(p, f, &view, &found));
+    assert_true(found);
+    out[f] = view.sparse;
+  }
+  pagemap_prints_free(p);
+  pagemap_live_free(live);
+}
+
+/* Delta frames of 64 pages each, of which 63 are given again by the next backup: one page of each goes on to show. */
+static void test_sparse(void **state) {
+  (void)state;
+  enum { BACKUPS = 64 };
+  FramesMemory *frames = frames_memory_new();
+  PageMap *map = NEW(PageMap);
+  small_step(frames, map, true, 256, NULL, 0);
+  uint32_t sparse[64];
+  for (uint64_t n = 0; n < BACKUPS; n++) {
+    uint64_t pages[64] = {n * PAGES_PER_FRAME + 5};
+    for (uint64_t i = 1; i < 64; i++) pages[i] = (80 + i) * PAGES_PER_FRAME;
+    small_step(frames, map, false, 0, pages, 64);
+    assert_true(map->layers_len <= PAGEMAP_LAYERS + 1); /* little shows, so folding is cheap */
+  }
+  sparse_of(frames, map, 1000, sparse); /* fetched in vain, but less than half of the file */
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], 0);
+  for (uint64_t n = 0; n < 3 * 16; n++) { /* now more than half as much as the file is fetched besides */
+    uint64_t pages[64] = {0};
+    for (uint64_t i = 0; i < 64; i++) pages[i] = (64 + n % 3 * 64 + i) * PAGES_PER_FRAME + n / 3 % 32;
+    small_step(frames, map, false, 0, pages, 64);
+  }
+  sparse_of(frames, map, 1000, sparse);
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], UINT32_C(1) << 5);
+  sparse_of(frames, map, 0, sparse); /* nothing can be stored again */
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], 0);
+  free(map);
   frames_memory_free(frames);
 }
 
@@ -461,10 +540,8 @@ static void test_metadata_cost(void **state) {
     size_t n = 0;
     for (uint8_t p = 0; p < PAGES_PER_FRAME; p++) {
       if (test_random(&seed) % 100) continue;
-      which[n++] = (PagePlace){.print = test_random(&seed),
-                               .delta = changed / 64,
-                               .slot = (uint8_t)(changed % 64),
-                               .page_in_frame = p};
+      which[n++] = (PagePlace){
+          .print = test_random(&seed), .delta = changed / 64, .slot = (uint8_t)(changed % 64), .page_in_frame = p};
       changed++;
     }
     assert_ok(pagemap_builder_pages(b, f, which, n));
@@ -523,7 +600,14 @@ static void test_misuse(void **state) {
   assert_err(pagemap_builder_frame(b, 6, &id, PAGE_FRAME_SIZE + 1, prints), ERR_INTERNAL);
   assert_err(pagemap_builder_pages(b, 7, which, 2), ERR_INTERNAL);
   assert_ok(pagemap_builder_pages(b, 7, which, 1));
-  assert_err(pagemap_builder_finish(b, 8 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* no id came */
+  assert_err(pagemap_builder_pages(b, 8, &(PagePlace){.slot = 2}, 1), ERR_INTERNAL);  /* slot 1 comes next */
+  assert_err(pagemap_builder_pages(b, 9, &(PagePlace){.delta = 2}, 1), ERR_INTERNAL); /* and delta frame 1 */
+  assert_ok(pagemap_builder_pages(b, 10, &(PagePlace){.delta = 1}, 1));
+  assert_ok(pagemap_builder_pages(b, 11, &(PagePlace){.slot = 1}, 1)); /* both are open */
+  pagemap_builder_delta(b, 1, &id, 1);
+  assert_err(pagemap_builder_finish(b, 12 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* no id came for 0 */
+  pagemap_builder_delta(b, 0, &id, 3);
+  assert_err(pagemap_builder_finish(b, 12 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* it has 2 pages */
   pagemap_builder_free(b);
   frames_memory_free(frames);
 }
@@ -642,9 +726,9 @@ static void test_damage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_histories),     cmocka_unit_test(test_large),  cmocka_unit_test(test_metadata_cost),
-      cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_misuse), cmocka_unit_test(test_decode_strict),
-      cmocka_unit_test(test_damage),
+      cmocka_unit_test(test_histories),     cmocka_unit_test(test_large),         cmocka_unit_test(test_sparse),
+      cmocka_unit_test(test_metadata_cost), cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_misuse),
+      cmocka_unit_test(test_decode_strict), cmocka_unit_test(test_damage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
