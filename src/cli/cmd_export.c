@@ -104,6 +104,7 @@ static Error *export_snapshot(ExportCommand *e) {
 static Error *run(ExportCommand *e) {
   TRY(read_options(e));
   TRY(repositories_open(&e->w, NULL, REPOSITORIES_ANY, &e->repositories));
+  if (e->target) TRY(repositories_spare(&e->repositories, e->target));
   TRY(pick_snapshot(&e->w, &e->repositories, args_operand(e->ctx->args, 0), &e->picked));
   return export_snapshot(e);
 }

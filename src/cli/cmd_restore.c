@@ -309,6 +309,7 @@ static Error *run(RestoreCommand *r) {
   repositories_warn(&r->w, &r->repositories);
   TRY(pick_snapshot(&r->w, &r->repositories, args_operand(r->ctx->args, 0), &r->picked));
   TRY(fill_request(r));
+  if (r->target) TRY(repositories_spare(&r->repositories, r->target));
   if (r->target) TRY(recovery_find(&r->w, r->picked.from->repo, r->picked.snapshot.source, r->target, &r->recovery));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
 }

@@ -200,6 +200,7 @@ Error *recovery_make(Workspace *w, const OpenRepository *into, const JobStart *r
                      const char *target, Recovery *io) {
   JobStart job;
   workspace_job_begin(w, "recovery point", io->source.name, into->place.name, &job);
+  strlist_add(&io->source.spec.avoid, into->place.path);
   Error *err = explain(back_up(w, into->repo, restore, restored, io), &io->source, target);
   record(w, into, &job, io, err);
   if (!err) say(w, into, target, io);

@@ -1,0 +1,64 @@
+"""Repositories within sources and targets; what a killed restore leaves; many messages of one kind; names of any bytes."""
+import os
+
+
+ERROR, USAGE, PARTIAL, REFUSED, CORRUPT, NOT_EMPTY = 1, 2, 3, 11, 13, 14
+
+
+def paths_of(hf, repo, source):
+    return [doc["path"] for doc in hf.ok("ls", "--json", "--recursive", source + "@latest", "--repo", repo).of("entry")]
+
+
+# ---- a repository within a source, or a target within a repository ----
+
+
+def test_the_repository_within_a_source_is_left_out(hf):
+    os.mkdir(hf.path("srv"))
+    repo = hf.init("srv/backup")
+    hf.write("srv/a", "a")
+    hf.write("srv/backups/b", "b")
+    source = "files:" + hf.path("srv")
+    first = hf.ok("backup", source, "--repo", repo)
+    assert "warning: backup: left out: it is the repository" in first.err
+    assert paths_of(hf, repo, source) == ["a", "backups", "backups/b"]
+    quiet = hf.ok("backup", source, "--repo", repo, "--exclude", "/".join([hf.path("srv"), "backup"]))
+    assert quiet.err == ""
+    # By another path, among several roots, and next to a second repository.
+    os.symlink(hf.path("srv"), hf.path("link"))
+    os.mkdir(hf.path("srv/second"))
+    second = hf.init("srv/second/deep")
+    done = hf.ok("backup", "files:%s/*" % hf.path("link"), "--repo", hf.path("link", "backup"), "--repo", second,
+                 "--name", "globbed")
+    assert done.err.count("it is the repository") == 2
+    held = paths_of(hf, repo, "globbed")
+    assert any(path.endswith("srv/second") for path in held)
+    assert not any("second/deep" in path or "srv/backup/" in path for path in held)
+    # What the patterns do not take is not worth a word.
+    some = hf.ok("backup", source, "--repo", repo, "--include", "a", "--name", "some")
+    assert some.err == "" and paths_of(hf, repo, "some") == ["a"]
+
+
+def test_a_source_in_the_repository_is_refused(hf):
+    repo = hf.init()
+    inside = next(name for name in os.listdir(repo) if os.path.isdir(os.path.join(repo, name)))
+    for path in ("repo", "repo/" + inside, "repo/holdfast.json"):
+        refused = hf.run("backup", "files:" + hf.path(path), "--repo", repo, check=REFUSED)
+        assert "folder of the repository" in refused.err
+    assert not os.path.exists(os.path.join(repo, "series"))
+
+
+def test_nothing_is_restored_or_exported_into_a_repository(hf):
+    repo = hf.init()
+    hf.write("tree/a", "a")
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", repo)
+    before = sorted(os.listdir(repo))
+    os.symlink(hf.path("repo"), hf.path("link"))
+    for target in ("repo/new", "repo", "repo/packs/x/y", "link/new"):
+        for plan in ([], ["--plan"]):
+            refused = hf.run("restore", source, "--repo", repo, "--to", hf.path(target), "--confirm",
+                             os.path.basename(target), *plan, check=REFUSED)
+            assert "folder of repository" in refused.err and "hint: choose another place" in refused.err
+    hf.run("export", source, "--repo", repo, "--format", "tar", "--to", hf.path("repo/a.tar"), check=REFUSED)
+    assert sorted(os.listdir(repo)) == before
+    hf.ok("restore", source, "--repo", repo, "--to", hf.path("repo-restored"))
