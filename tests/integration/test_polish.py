@@ -1,5 +1,11 @@
 """Repositories within sources and targets; what a killed restore leaves; many messages of one kind; names of any bytes."""
+import fcntl
 import os
+import sqlite3
+
+import pytest
+
+import killing
 
 
 ERROR, USAGE, PARTIAL, REFUSED, CORRUPT, NOT_EMPTY = 1, 2, 3, 11, 13, 14
@@ -62,3 +68,59 @@ def test_nothing_is_restored_or_exported_into_a_repository(hf):
     hf.run("export", source, "--repo", repo, "--format", "tar", "--to", hf.path("repo/a.tar"), check=REFUSED)
     assert sorted(os.listdir(repo)) == before
     hf.ok("restore", source, "--repo", repo, "--to", hf.path("repo-restored"))
+
+
+# ---- what a killed restore leaves ----
+
+
+def unfinished(folder):
+    return sorted(name for name in os.listdir(folder) if ".holdfast-" in name)
+
+
+@pytest.mark.parametrize("kind", ["files", "sqlite", "command", "export"])
+def test_the_next_restore_removes_what_a_killed_one_left(hf, kind):
+    if not killing.can_trace(hf.program):
+        pytest.skip("needs strace and no sanitizer")
+    repo = hf.init()
+    big = hf.write("big", os.urandom(300000))
+    db = sqlite3.connect(hf.path("app.db"))
+    db.execute("create table t(x)")
+    db.commit()
+    db.close()
+    source = {"files": "files:" + big, "sqlite": "sqlite:" + hf.path("app.db"), "command": "command:cat big",
+              "export": "files:" + big}[kind]
+    hf.backup(source, "--repo", repo)
+    os.mkdir(hf.path("out"))
+    target = hf.path("out/it")
+    how = ["export", "--format", "tar"] if kind == "export" else ["restore"]
+    args = how + [source, "--repo", repo, "--to", target]
+    killed = killing.kill_at_call(hf, "renameat2", 1, *args)
+    left = unfinished(hf.path("out"))
+    assert not killed.done and len(left) == 1 and not os.path.exists(target)
+    # One that is being written, and what only looks like it, stay.
+    other = left[0].replace(left[0].split("holdfast-")[1][:4], "0000", 1)
+    assert other != left[0]
+    hf.write("out/" + other, "x")
+    hf.write("out/" + left[0] + "-wal", "x")
+    with open(hf.path("out", other)) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        hf.ok(*args)
+    assert unfinished(hf.path("out")) == sorted([other, left[0] + "-wal"])
+    assert os.path.exists(target)
+
+
+def test_a_tree_restored_over_what_a_killed_restore_left(hf):
+    if not killing.can_trace(hf.program):
+        pytest.skip("needs strace and no sanitizer")
+    repo = hf.init()
+    for n in range(4):
+        hf.write("tree/d/%d" % n, "content %d" % n)
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", repo)
+    hf.ok("restore", source, "--repo", repo, "--to", hf.path("out"))
+    again = ("restore", source, "--repo", repo, "--to", hf.path("out"), "--confirm", "out")
+    killing.kill_at_call(hf, "renameat", 2, *again)
+    assert unfinished(hf.path("out/d"))
+    done = hf.ok(*again, "--verbose")
+    assert unfinished(hf.path("out/d")) == unfinished(hf.path("out")) == []
+    assert "of a restore that was stopped" in done.err

@@ -11,7 +11,7 @@ typedef struct AvoidDirs {
   struct {
     dev_t device;
     ino_t inode;
-  } *items;
+  } * items;
   size_t len;
 } AvoidDirs;
 

@@ -27,6 +27,7 @@ typedef struct Restore {
 static Error *make_directory(Restore *job, const Entry *entry) {
   DirRef *dir = NULL;
   int rc = target_directory(job->target, entry->path, &dir);
+  if (rc == 0) target_sweep(job->target, dir->fd, entry->path);
   dirref_drop(rc ? NULL : dir);
   return rc ? target_failed(job->target, entry->path, "creating the directory", rc) : NULL;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/map.h"
@@ -139,7 +138,9 @@ static Error *open_single(Target *target) {
   target->file_name = mem_strdup(slash + 1);
   TRY(make_parent(path));
   AUTO_FREE char *parent = slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
-  return open_root(target, parent);
+  TRY(open_root(target, parent));
+  target_sweep(target, target->root_fd, bytes(NULL, 0));
+  return NULL;
 }
 
 Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **out) {
@@ -269,10 +270,16 @@ int target_place(Target *target, Bytes path, TargetPlace *out) {
   return 0;
 }
 
-void target_temporary_name(Target *target, char out[40]) {
-  uint64_t random;
-  sys_random(target->sys, &random, sizeof random);
-  snprintf(out, 40, ".holdfast-%016llx.tmp", (unsigned long long)random);
+int target_temporary(Target *target, const TargetPlace *place, char out_name[TEMPORARY_NAME_CAP]) {
+  return temporary_create(target->sys, place->dir->fd, TEMPORARY_PREFIX, out_name, TEMPORARY_NAME_CAP);
+}
+
+void target_sweep(Target *target, int dir_fd, Bytes path) {
+  size_t removed = target->shared || target->file_name ? temporary_sweep(dir_fd, TEMPORARY_PREFIX) : 0;
+  if (!removed) return;
+  AUTO_FREE char *text =
+      mem_printf("removed %zu unfinished file%s of a restore that was stopped", removed, removed == 1 ? "" : "s");
+  if (target->source->notices) target->source->notices->report(target->source->notices, NOTICE_INFO, path, text);
 }
 
 /* ---- reports ---- */
