@@ -1,10 +1,13 @@
 """Repositories within sources and targets; what a killed restore leaves; many messages of one kind; names of any bytes."""
 import fcntl
 import os
+import shutil
 import sqlite3
+import stat
 
 import pytest
 
+import badinput
 import killing
 
 
@@ -124,3 +127,49 @@ def test_a_tree_restored_over_what_a_killed_restore_left(hf):
     done = hf.ok(*again, "--verbose")
     assert unfinished(hf.path("out/d")) == unfinished(hf.path("out")) == []
     assert "of a restore that was stopped" in done.err
+
+
+# ---- directories that their owner may not enter or change ----
+
+
+def test_closed_directories_are_restored_and_checked_by_an_ordinary_user(hf):
+    if os.geteuid() != 0:
+        pytest.skip("takes the rights of another user")
+    hf.init()
+    for name in ("a000/f", "a000/sub/g", "b500/h", "b500/sub/i"):
+        hf.write("tree/" + name, name)
+    os.mkdir(hf.path("tree/z"))
+    os.link(hf.path("tree/a000/f"), hf.path("tree/z/hard"))
+    os.link(hf.path("tree/b500/h"), hf.path("tree/z/harder"))
+    for name in ("a000", "b500"):
+        os.utime(hf.path("tree", name), (1000, 1000))
+    modes = {"a000": 0o000, "b500": 0o500, "b500/sub": 0o300}
+    for name, mode in modes.items():
+        os.chmod(hf.path("tree", name), mode)
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", hf.path("repo"))
+    for at, _, names in os.walk(hf.path("repo")):
+        for name in [at] + [os.path.join(at, name) for name in names]:
+            os.chown(name, 65534, 65534)
+    target = hf.path("nobody/out")
+    for again in ([], ["--confirm", "out"], ["--confirm", "out", "--verify=comprehensive"]):
+        done = badinput.as_nobody(hf, "restore", source, "--repo", hf.path("repo"), "--to", target, *again)
+        assert (done.code, done.err) == (0, "")
+        for name, mode in modes.items():
+            st = os.stat(os.path.join(target, name))
+            assert (stat.S_IMODE(st.st_mode), st.st_uid) == (mode, 65534)
+        assert os.stat(target + "/a000").st_mtime == os.stat(target + "/b500").st_mtime == 1000
+        assert os.path.samefile(target + "/a000/f", target + "/z/hard")
+        assert os.path.samefile(target + "/b500/h", target + "/z/harder")
+        with open(target + "/b500/sub/i") as file:
+            assert file.read() == "b500/sub/i"
+    # The copy that --verify makes in the scratch directory is removed again.
+    own = hf.path("nobody/own")
+    shutil.copytree(hf.path("tree/b500"), own + "/c500")
+    for at, _, names in os.walk(own):
+        for name in [at] + [os.path.join(at, name) for name in names]:
+            os.chown(name, 65534, 65534)
+    os.chmod(own + "/c500", 0o500)
+    done = badinput.as_nobody(hf, "backup", "files:" + own, "--repo", hf.path("repo"), "--verify")
+    assert done.code == PARTIAL and "c500/sub: left out" in done.err  # mode 0300: cannot be listed
+    assert os.listdir(hf.path("nobody/state/scratch")) == []
