@@ -361,7 +361,7 @@ Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *ou
   /* What the parent snapshot had is damaged in the repository; the source is at hand: read everything and store it
    * anew. */
   AUTO_FREE char *text = mem_printf("%s; backing up in full instead", err_text(err));
-  ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+  ops->notice(ops->notice_ctx, NOTICE_WARNING, bytes(NULL, 0), text);
   backup_result_free(out);
   err_free(err);
   BackupRequest full = *request;

@@ -49,9 +49,7 @@ static bool is_selected(const Export *e, Bytes path) {
 }
 
 static void notice(const Export *e, NoticeLevel level, Bytes path, const char *what) {
-  AUTO_FREE char *shown = str_printable(path);
-  AUTO_FREE char *text = mem_printf("%s: %s", shown, what);
-  e->ops->notice(e->ops->notice_ctx, level, text);
+  e->ops->notice(e->ops->notice_ctx, level, path, what);
 }
 
 /* ---- content in order ----------------------------------------------------------------------------------------------

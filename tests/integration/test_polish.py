@@ -1,5 +1,6 @@
 """Repositories within sources and targets; what a killed restore leaves; many messages of one kind; names of any bytes."""
 import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -173,3 +174,76 @@ def test_closed_directories_are_restored_and_checked_by_an_ordinary_user(hf):
     done = badinput.as_nobody(hf, "backup", "files:" + own, "--repo", hf.path("repo"), "--verify")
     assert done.code == PARTIAL and "c500/sub: left out" in done.err  # mode 0300: cannot be listed
     assert os.listdir(hf.path("nobody/state/scratch")) == []
+
+
+# ---- many messages of one kind, names of any bytes ----
+
+
+def lose_content(repo):
+    """Deletes the packs with content: the largest."""
+    packs = [os.path.join(at, name) for at, _, names in os.walk(repo + "/packs") for name in names]
+    os.unlink(max(packs, key=os.path.getsize))
+
+
+def test_the_same_reason_is_said_a_few_times_and_counted(hf):
+    repo = hf.init()
+    for n in range(300):
+        hf.write("tree/%03d" % n, os.urandom(1000))
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", repo)
+    lose_content(repo)
+    failed = hf.run("restore", source, "--repo", repo, "--to", hf.path("out"), check=CORRUPT)
+    lines = [line for line in failed.err.splitlines() if "is in no pack" in line and "warning" in line]
+    assert len(lines) == 6 and "warning: 295 more: not restored: " in lines[5] and "--verbose" in lines[5]
+    all_of_them = hf.run("restore", source, "--repo", repo, "--to", hf.path("out2"), "--verbose", check=CORRUPT)
+    assert len([line for line in all_of_them.err.splitlines() if ": not restored: " in line]) == 300
+    json_run = hf.run("restore", source, "--repo", repo, "--to", hf.path("out3"), "--json", check=CORRUPT)
+    notices = [json.loads(line) for line in json_run.err.splitlines()]
+    assert {doc["type"] for doc in notices} == {"notice", "error"}
+    notices = [doc for doc in notices if doc["type"] == "notice"]
+    assert sorted(doc["path"] for doc in notices) == ["%03d" % n for n in range(300)]
+    assert all(doc["level"] == "partial" and "is in no pack" in doc["message"] for doc in notices)
+    assert "more:" not in json_run.err
+
+
+def test_one_warning_is_one_warning(hf):
+    repo = hf.init()
+    os.mkdir(hf.path("srv"))
+    shutil.move(repo, hf.path("srv/repo"))
+    hf.write("srv/a", "a")
+    out = hf.ok("backup", "files:" + hf.path("srv"), "--repo", hf.path("srv/repo")).out
+    assert "0 left out or changed while read, 1 warning\n" in out
+
+
+def real_name(doc, key="path"):
+    return bytes.fromhex(doc[key + "_hex"]) if key + "_hex" in doc else doc[key].encode()
+
+
+def test_names_of_any_bytes_come_back_from_json(hf):
+    repo = hf.init()
+    tree = os.fsencode(hf.path("tree"))
+    names = [b"plain", b"caf\xe9", b"caf\\xe9", "caf\u00e9".encode(), b"new\nline", b"back\\slash", b"\xff\xfe"]
+    os.mkdir(tree)
+    for name in names:
+        with open(os.path.join(tree, name), "wb") as file:
+            file.write(os.urandom(1000))
+        os.symlink(name, os.path.join(tree, b"to-" + name))
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", repo)
+    entries = [doc for doc in hf.ok("ls", "--json", source + "@latest", "--repo", repo).of("entry")]
+    links = {real_name(doc): real_name(doc, "target") for doc in entries if doc["kind"] == "symlink"}
+    assert links == {b"to-" + name: name for name in names}
+    assert sorted(real_name(doc) for doc in entries if doc["kind"] == "file") == sorted(names)
+    assert [doc["path"] for doc in entries if "path_hex" in doc and doc["kind"] == "file"] == [
+        "caf\\xe9", "new\\x0aline", "\\xff\\xfe"]
+    found = hf.ok("find", "*", source, "--repo", repo, "--json").of("match")
+    assert sorted(real_name(doc) for doc in found if doc["kind"] == "file") == sorted(names)
+    os.unlink(os.path.join(tree, b"caf\xe9"))
+    hf.backup(source, "--repo", repo)
+    ids = [doc["id"] for doc in hf.ok("ls", "--json", source, "--repo", repo).of("snapshot")]
+    changes = hf.ok("diff", ids[0], ids[1], "--repo", repo, "--json").of("change")
+    assert b"caf\xe9" in [real_name(doc) for doc in changes]
+    lose_content(repo)
+    failed = hf.run("restore", ids[0], "--repo", repo, "--to", hf.path("out"), "--json", check=CORRUPT)
+    notices = [json.loads(line) for line in failed.err.splitlines() if '"notice"' in line]
+    assert sorted(real_name(doc) for doc in notices) == sorted(names)

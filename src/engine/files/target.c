@@ -10,7 +10,6 @@
 #include "engine/files/walk.h"
 #include "sys/fs.h"
 
-enum { NOTICES_MAX = 200 }; /* then only counted */
 static const char unfinished_name[] = ".holdfast-restore-unfinished";
 
 struct Target {
@@ -30,7 +29,6 @@ struct Target {
   bool has_wanted_dir, has_unwanted_dir;
   Map *linked; /* paths not selected whose content a selected hard link needs */
   uint64_t wanted;
-  atomic_uint_least64_t notices;
 };
 
 /* ---- making it ---- */
@@ -285,7 +283,6 @@ void target_sweep(Target *target, int dir_fd, Bytes path) {
 /* ---- reports ---- */
 
 void target_report_text(Target *target, NoticeLevel level, Bytes path, const char *text) {
-  if (atomic_fetch_add(&target->notices, 1) >= NOTICES_MAX) return;
   Notices *notices = target->source->notices;
   if (notices) notices->report(notices, level, path, text);
 }
@@ -328,12 +325,6 @@ static Error *make_durable(const Target *target) {
 }
 
 Error *target_finish(Target *target) {
-  uint64_t held = atomic_load(&target->notices);
-  if (held > NOTICES_MAX) {
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
-    Notices *notices = target->source->notices;
-    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
-  }
   TRY(make_durable(target));
   int rc = unmark(target);
   if (rc) return err_errno(rc, "removing %s from %s", unfinished_name, target->plan->target);

@@ -50,7 +50,7 @@ Error *target_failed(Target *target, Bytes path, const char *doing, int errno_va
 /* Puts back what attr_apply can, and reports the rest. */
 void target_apply(Target *target, const AttrPlace *place, const Entry *entry);
 
-/* All is written: makes it durable, reports how many notices were held back. */
+/* All is written: makes it durable. */
 Error *target_finish(Target *target) NODISCARD;
 
 /* ---- restore_fetch.c ---- */

@@ -18,7 +18,7 @@ typedef struct Fixture {
   unsigned warnings;
 } Fixture;
 
-static void count_notice(void *ctx, NoticeLevel level, const char *text UNUSED) {
+static void count_notice(void *ctx, NoticeLevel level, Bytes path UNUSED, const char *text UNUSED) {
   if (level >= NOTICE_WARNING) ((Fixture *)ctx)->warnings++;
 }
 
