@@ -1,6 +1,7 @@
 #include "ops/restore.h"
 
 #include "base/mem.h"
+#include "ops/only.h"
 #include "ops/source.h"
 #include "sys/fs.h"
 
@@ -46,11 +47,7 @@ static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckRep
 }
 
 static bool select_only(void *ctx, const Entry *entry) {
-  const StrList *only = (const StrList *)ctx;
-  for (size_t i = 0; i < only->len; i++)
-    if (glob_match(bytes_str(only->items[i]), entry->path) || entry_path_within(entry->path, bytes_str(only->items[i])))
-      return true;
-  return only->len == 0;
+  return only_selects((const StrList *)ctx, entry->path, entry->type);
 }
 
 Error *ops_restore_plan(const Ops *ops, const RestoreRequest *request, RestorePreview *out) {

@@ -46,7 +46,7 @@ def test_targets(filled):
     assert not os.path.exists(hf.path("nowhere"))
     clear(restore("--to", "/dev/full", "--confirm", "full"))
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
-    assert restore("--to", hf.repo).code == NOT_EMPTY
+    assert restore("--to", hf.repo).code == REFUSED
     hf.write("src/a", "changed")
     assert restore("--in-place", "--confirm", snapshots(hf, hf.repo)[0]["source"]).code == 0
     assert read(hf.path("src/a")) == b"alpha\n"

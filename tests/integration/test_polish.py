@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import tarfile
 
 import pytest
 
@@ -247,3 +248,27 @@ def test_names_of_any_bytes_come_back_from_json(hf):
     failed = hf.run("restore", ids[0], "--repo", repo, "--to", hf.path("out"), "--json", check=CORRUPT)
     notices = [json.loads(line) for line in failed.err.splitlines() if '"notice"' in line]
     assert sorted(real_name(doc) for doc in notices) == sorted(names)
+
+
+# ---- --only ----
+
+
+def test_only_can_name_paths_with_commas_and_backslashes(hf):
+    repo = hf.init()
+    for name in ("a,b", "a", "b", "c\\d", "d,e/f", "d/deep/a,b", "x\\", "y"):
+        hf.write("tree/" + name, name)
+    source = "files:" + hf.path("tree")
+    hf.backup(source, "--repo", repo)
+    cases = [(["a\\,b"], ["a,b", "d/deep/a,b"]), (["/a\\,b"], ["a,b"]), (["/a,b"], ["a", "b"]), (["c\\\\d"], ["c\\d"]),
+             (["d\\,e,y"], ["d,e/f", "y"]), (["x\\\\,y"], ["x\\", "y"]), (["d\\,e", "/a"], ["a", "d,e/f"])]
+    for n, (only, wanted) in enumerate(cases):
+        args = [part for text in only for part in ("--only", text)]
+        out = hf.path("out%d" % n)
+        plan = hf.ok("restore", source, "--repo", repo, "--to", out, "--plan", "--json", *args).of("plan")[0]
+        hf.ok("restore", source, "--repo", repo, "--to", out, *args)
+        held = [os.path.relpath(os.path.join(at, name), out) for at, _, names in os.walk(out) for name in names]
+        assert sorted(held) == wanted, only
+        assert plan["files"] == len(wanted), only
+        hf.ok("export", source, "--repo", repo, "--format", "tar", "--to", out + ".tar", *args)
+        with tarfile.open(out + ".tar") as tar:
+            assert sorted(m.name for m in tar if m.isfile()) == wanted, only
