@@ -221,11 +221,19 @@ static Error *unreachable(Error *take) {
   return away ? err_recode(take, ERR_UNREACHABLE) : take;
 }
 
+/* How much there will be to go through: what the engine says, else what the last snapshot held. */
+static void expect(Progress *progress, const ServerInfo *info, const Target *t) {
+  if (!progress) return;
+  const SnapshotList *history = &t->history;
+  uint64_t last = history->len ? history->items[history->len - 1].stats.source_bytes : 0;
+  progress_add(&progress->total_bytes, info->size_bytes ? info->size_bytes : last);
+  if (!info->size_bytes && last) atomic_store_explicit(&progress->total_estimated, true, memory_order_relaxed);
+}
+
 static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
                         Target *targets, ServerInfo *info) {
   progress_phase(ops->progress, "opening the source", false);
   TRY(unreachable(engine->ops->probe(engine, info, ops->cancel)));
-  if (ops->progress) progress_add(&ops->progress->total_bytes, info->size_bytes * request->repos_len);
   progress_phase(ops->progress, "reading the index", false);
   size_t begun = 0;
   for (size_t i = 0; i < request->repos_len; i++) {
@@ -233,7 +241,9 @@ static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *en
     Error *err = target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]);
     if (err_is(err, ERR_CANCELLED)) return err;
     targets[i].failed = err_wrap(err, "%s", request->repos[i]->store->name);
-    if (!err) begun++;
+    if (err) continue;
+    expect(ops->progress, info, &targets[i]);
+    begun++;
   }
   /* One repository that is away keeps nothing from the others. */
   return begun ? NULL : STEAL(targets[0].failed);

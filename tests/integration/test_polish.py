@@ -272,3 +272,16 @@ def test_only_can_name_paths_with_commas_and_backslashes(hf):
         hf.ok("export", source, "--repo", repo, "--format", "tar", "--to", out + ".tar", *args)
         with tarfile.open(out + ".tar") as tar:
             assert sorted(m.name for m in tar if m.isfile()) == wanted, only
+
+
+# ---- options for another kind of source ----
+
+
+def test_a_restore_command_is_for_command_sources(hf):
+    repo = hf.init()
+    hf.write("tree/a", "a")
+    source = "files:" + hf.path("tree")
+    hf.run("backup", source, "--repo", repo, "--restore-command", "cat", check=USAGE)
+    hf.run("source", "add", "it", source, "--restore-command", "cat", check=USAGE)
+    hf.backup(source, "--repo", repo)
+    hf.run("restore", source, "--repo", repo, "--restore-command", "cat", check=USAGE)

@@ -97,6 +97,29 @@ static void expect_restores(Fixture *f, Repo *repo, const Snapshot *snapshot) {
   assert_ok(fs_remove_tree(target));
 }
 
+/* How much a tree holds is not known before it was walked, but the last time it was. */
+static void test_the_last_snapshot_says_what_to_expect(void **state) {
+  Fixture *f = (Fixture *)*state;
+  Repo *repo = new_repo(store_memory_new(sys_real()));
+  Progress progress = {0};
+  BackupResult result;
+  f->ops.progress = &progress;
+  assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
+  uint64_t first = result.targets[0].snapshot.stats.source_bytes;
+  backup_result_free(&result);
+  assert_int_equal(progress_get(&progress.total_bytes), 0);
+  assert_false(atomic_load(&progress.total_estimated));
+  put(f, "c", "more", 1000);
+  progress_phase(&progress, "again", true);
+  assert_ok(backup(f, &repo, 1, BACKUP_FULL, &result));
+  assert_int_equal(progress_get(&progress.total_bytes), first);
+  assert_true(atomic_load(&progress.total_estimated));
+  assert_true(progress_get(&progress.done_bytes) > first);
+  backup_result_free(&result);
+  f->ops.progress = NULL;
+  repo_free(repo);
+}
+
 static void test_two_repositories(void **state) {
   Fixture *f = (Fixture *)*state;
   Repo *repos[] = {new_repo(store_memory_new(sys_real())), new_repo(store_memory_new(sys_real()))};
@@ -190,6 +213,7 @@ int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_two_repositories, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_the_last_snapshot_says_what_to_expect, setup, teardown),
       cmocka_unit_test_setup_teardown(test_one_repository_dies, setup, teardown),
       cmocka_unit_test_setup_teardown(test_lost_parts_are_stored_again, setup, teardown),
       cmocka_unit_test_setup_teardown(test_identity_is_guarded, setup, teardown),
