@@ -270,11 +270,25 @@ static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *
   return err;
 }
 
+/* What this process has written, and the snapshot to come, are under keys that a slot removed meanwhile opens too. */
+static void warn_of_new_epoch(const Ops *ops, const Target *t, NoticeList *notices) {
+  Error *err = t->failed ? NULL : repo_check_epoch(t->repo, ops->cancel);
+  if (err_is(err, ERR_REFUSED)) {
+    AUTO_FREE char *text = mem_printf(
+        "%s: a key slot was removed or the keys were rotated while this backup ran: it is complete, but under the keys "
+        "from before, as everything older is (docs/keys.md)",
+        t->repo->store->name);
+    notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+  }
+  err_free(err); /* what else is wrong the commit finds */
+}
+
 static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *targets, const EngineFacts *facts,
-                         const NoticeList *notices, BackupResult *result) {
+                         NoticeList *notices, BackupResult *result) {
   progress_phase(ops->progress, "committing", false);
   Error *first = NULL;
   size_t committed = 0;
+  for (size_t i = 0; i < request->repos_len; i++) warn_of_new_epoch(ops, &targets[i], notices);
   result->targets = NEW_ARRAY(BackupTarget, request->repos_len);
   result->len = request->repos_len;
   for (size_t i = 0; i < request->repos_len; i++) {

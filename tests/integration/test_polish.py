@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import tarfile
+import time
 
 import pytest
 
@@ -285,3 +286,26 @@ def test_a_restore_command_is_for_command_sources(hf):
     hf.run("source", "add", "it", source, "--restore-command", "cat", check=USAGE)
     hf.backup(source, "--repo", repo)
     hf.run("restore", source, "--repo", repo, "--restore-command", "cat", check=USAGE)
+
+
+# ---- keys that change during a backup ----
+
+
+def test_a_backup_notices_that_keys_changed_meanwhile(hf):
+    repo = hf.init()
+    hf.ok("key", "add", "--repo", repo, "--new-key-file", hf.path("second"), "--slot-name", "leaver")
+    command = "command:touch started; while [ ! -e go ]; do sleep 0.02; done; echo content"
+    running = hf.start("backup", command, "--repo", repo, "--name", "slow")
+    try:
+        while not os.path.exists(hf.path("started")):
+            assert running.poll() is None
+            time.sleep(0.02)
+        hf.ok("key", "rm", "leaver", "--confirm", "leaver", "--repo", repo)
+    finally:
+        hf.write("go", "")
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 0 and "a key slot was removed or the keys were rotated while" in err
+    info = hf.ok("info", "slow", "--repo", repo, "--json").lines()[0]
+    assert "under the keys from before" in json.dumps(info)
+    assert hf.ok("backup", command, "--repo", repo, "--name", "slow").err == ""
+    hf.ok("restore", "slow", "--repo", repo, "--to", hf.path("out"))
