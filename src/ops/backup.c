@@ -105,6 +105,7 @@ typedef struct Target {
   SnapshotList history;
   const Snapshot *parent;
   SnapshotKind kind;
+  Compression compression; /* as far as the memory allows */
   Writer *writer;
   Error *failed; /* left behind while others went on */
 } Target;
@@ -152,6 +153,21 @@ static Error *check_memory(const Ops *ops, const BackupRequest *request) {
                  str_size((uint64_t)WRITER_MEMORY_MIN * request->repos_len + OPS_MEMORY_OWN, needs));
 }
 
+/* A level that takes more memory than there is gives way: the backup is worth more than its last per cents. */
+static Compression affordable(const Ops *ops, const BackupRequest *request, NoticeList *notices) {
+  uint64_t share = memory_share(ops, request);
+  Compression c = request->compression;
+  while (share && writer_memory_min(c) > share && compression_lower(&c)) continue;
+  if (c.level == request->compression.level) return c;
+  char asked[16], used[16], needs[16], has[16];
+  uint64_t all = writer_memory_min(request->compression) * request->repos_len + OPS_MEMORY_OWN;
+  AUTO_FREE char *text = mem_printf("compression %s needs %s of memory, %s are allowed: it is %s instead (--memory)",
+                                    compression_format(request->compression, asked), str_size(all, needs),
+                                    str_size(ops->memory_bytes, has), compression_format(c, used));
+  notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+  return c;
+}
+
 static Error *target_begin(const Ops *ops, const BackupRequest *request, const char *identity, NoticeList *notices,
                            Target *t) {
   TRY(series_for(ops, request, t->repo, identity, &t->series));
@@ -160,7 +176,7 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
   t->kind = kind_of(t->parent, request->mode);
   WriterOptions options = {.series = &t->series,
                            .parent = t->parent,
-                           .compression = request->compression,
+                           .compression = t->compression,
                            .workers = ops->cpus,
                            .readers = readers_for(ops, request),
                            .memory_bytes = memory_share(ops, request),
@@ -235,9 +251,11 @@ static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *en
   progress_phase(ops->progress, "opening the source", false);
   TRY(unreachable(engine->ops->probe(engine, info, ops->cancel)));
   progress_phase(ops->progress, "reading the index", false);
+  Compression compression = affordable(ops, request, notices);
   size_t begun = 0;
   for (size_t i = 0; i < request->repos_len; i++) {
     targets[i].repo = request->repos[i];
+    targets[i].compression = compression;
     Error *err = target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]);
     if (err_is(err, ERR_CANCELLED)) return err;
     targets[i].failed = err_wrap(err, "%s", request->repos[i]->store->name);

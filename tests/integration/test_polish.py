@@ -309,3 +309,23 @@ def test_a_backup_notices_that_keys_changed_meanwhile(hf):
     assert "under the keys from before" in json.dumps(info)
     assert hf.ok("backup", command, "--repo", repo, "--name", "slow").err == ""
     hf.ok("restore", "slow", "--repo", repo, "--to", hf.path("out"))
+
+
+# ---- compressors that need more memory than there is ----
+
+
+def test_a_level_that_needs_too_much_memory_is_lowered(hf):
+    repo = hf.init()
+    hf.write("tree/a", "text, text, text " * 100000)
+    source = "files:" + hf.path("tree")
+    little = hf.ok("backup", source, "--repo", repo, "--memory", "64MiB", "--compression", "xz:9", "--name", "little")
+    assert "warning: compression xz:9 needs" in little.err and "64.0 MiB are allowed: it is xz:" in little.err
+    assert hf.ok("backup", source, "--repo", repo, "--memory", "96MiB", "--compression", "xz:9").err == ""
+    assert hf.ok("backup", source, "--repo", repo, "--memory", "64MiB").err == ""
+    three = [part for name in "abc" for part in ("--repo", hf.init(name))]
+    shared = hf.ok("backup", source, *three, "--memory", "160MiB", "--compression", "zstd:19")
+    assert shared.err.count("compression zstd:19 needs") == 1
+    hf.run("backup", source, *three, "--memory", "128MiB", check=USAGE)
+    hf.ok("restore", "little", "--repo", repo, "--to", hf.path("out"))
+    with open(hf.path("out/a")) as file:
+        assert file.read() == "text, text, text " * 100000
