@@ -273,7 +273,8 @@ typedef struct Adoption {
 
 static void say_adoption(const Adoption *a, bool done) {
   Output *out = a->w->ctx->output;
-  bool same = strcmp(a->before->identity, a->identity) == 0 && strcmp(a->before->host_id, a->w->host_id) == 0;
+  bool same = strcmp(a->before->identity, a->identity) == 0 && strcmp(a->before->host_id, a->w->host_id) == 0 &&
+              strcmp(a->before->host, a->w->host) == 0;
   if (output_json_mode(out)) {
     json_t *doc = output_document("adoption");
     output_json_set_name(doc, "source", bytes_str(a->before->name));

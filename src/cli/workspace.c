@@ -22,10 +22,9 @@ enum { NOTICES_ALIKE = 5, NOTICES_SAID = 100 };
 
 /* Who this machine is must not depend on whether its state directory can be written today. */
 static void temporary_host_id(Workspace *w) {
-  static const uint8_t none[HOST_ID_RANDOM_LEN];
   AUTO_BUF Buf machine = {0};
   err_ignore(fs_read_file("/etc/machine-id", 256, &machine));
-  state_host_id_derive(none, buf_bytes(&machine), w->host_id);
+  state_host_id_derive(NULL, buf_bytes(&machine), w->host_id);
 }
 
 static Error *open_temporary(Workspace *w, const Error *why) {

@@ -1,6 +1,8 @@
 #include "ops/backup.h"
 
 #include "base/mem.h"
+#include "base/shell.h"
+#include "catalog/state.h"
 #include "ops/sink.h"
 
 enum { READERS = 2, LOW_MEMORY = 96 * 1024 * 1024 };
@@ -19,26 +21,31 @@ void backup_result_free(BackupResult *result) {
 /* ---- whose backup this is
  * -------------------------------------------------------------------------------------------------- */
 
-static Error *check_identity(const Ops *ops, const Series *series, const char *engine, const char *identity) {
+static bool lives_elsewhere(const Ops *ops, const Series *series) {
+  return !state_host_is_same((HostIdentity){.id = series->host_id, .name = series->host},
+                             (HostIdentity){.id = ops->host_id, .name = ops->host});
+}
+
+static Error *check_identity(const Ops *ops, const Repo *repo, const Series *series, const char *engine,
+                             const char *identity) {
   const char *what = NULL;
   if (strcmp(series->engine, engine) != 0)
     what = "is of another type";
-  else if (strcmp(series->host_id, ops->host_id) != 0)
-    what = "lives on another host";
+  else if (lives_elsewhere(ops, series))
+    what = "lives on another host (another machine, a copy of it, or a state directory that is not the one of before)";
   else if (series->identity[0] && identity[0] && strcmp(series->identity, identity) != 0)
     what = strcmp(engine, "command") == 0
                ? "was another command line before"
                : "is not the one that was backed up before (it was replaced, restored or moved)";
   if (!what) return NULL;
-  if (strcmp(engine, "command") == 0 && strcmp(series->engine, engine) == 0)
-    return err_hint(
-        err_new(ERR_REFUSED, "source %s %s", series->name, what),
-        "give it a --name of its own, behind which any command line may stand; if this is meant to continue "
-        "the same history: `holdfast source adopt command:'THE COMMAND LINE'`");
-  return err_hint(
-      err_new(ERR_REFUSED, "source %s %s", series->name, what),
-      "if this is meant to continue the same history: `holdfast source adopt %s`; else give it a --name of its own",
-      series->name);
+  bool command = strcmp(engine, "command") == 0; /* the repository does not know the whole line */
+  AUTO_FREE char *name = command ? mem_strdup("command:'THE COMMAND LINE'") : shell_quote(series->name);
+  AUTO_FREE char *place = shell_quote(repo->store->name);
+  bool other_line = command && strcmp(series->engine, engine) == 0 && !lives_elsewhere(ops, series);
+  return err_hint(err_new(ERR_REFUSED, "source %s %s", series->name, what),
+                  "if this is meant to continue the same history: `holdfast source adopt %s --repo %s`; else give it a "
+                  "--name of its own%s",
+                  name, place, other_line ? ", behind which any command line may stand" : "");
 }
 
 static void series_fill(const Ops *ops, Series *s, const char *name, const char *engine, const char *address,
@@ -58,7 +65,7 @@ static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *rep
   Error *err = NULL;
   Series series = {0};
   if (known) {
-    if (!request->any_identity) err = check_identity(ops, known, request->spec->type, identity);
+    if (!request->any_identity) err = check_identity(ops, repo, known, request->spec->type, identity);
     series.id = known->id;
     series.revision = known->revision;
     series.created_ns = known->created_ns;
@@ -365,7 +372,7 @@ static Error *plan_target(const Ops *ops, const BackupRequest *request, Repo *re
   SnapshotList history = {0};
   TRY(series_list(repo, &list, ops->cancel));
   const Series *known = series_by_name(&list, request->name);
-  Error *err = known ? check_identity(ops, known, request->spec->type, identity) : NULL;
+  Error *err = known ? check_identity(ops, repo, known, request->spec->type, identity) : NULL;
   if (!err && known) err = snapshot_list(repo, &known->id, &history, broken_snapshot, notices, ops->cancel);
   series_list_free(&list);
   TRY(err);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "catalog/state.h"
 #include "codec/secret.h"
 #include "ops/backup.h"
 #include "ops/restore.h"
@@ -14,6 +15,7 @@
 
 typedef struct Fixture {
   char root[64], source[80], scratch[80];
+  char host_id[HOST_ID_TEXT_LEN];
   Ops ops;
   unsigned warnings;
 } Fixture;
@@ -29,6 +31,12 @@ static void put(const Fixture *f, const char *name, const char *text, size_t tim
   assert_ok(fs_replace_file(path, buf_bytes(&body), 0644));
 }
 
+static const char *host_id(uint8_t number, char out[HOST_ID_TEXT_LEN]) {
+  uint8_t random[HOST_ID_RANDOM_LEN] = {number};
+  state_host_id_derive(random, bytes_str("0123456789abcdef0123456789abcdef"), out);
+  return out;
+}
+
 static int setup(void **state) {
   Fixture *f = NEW(Fixture);
   strcpy(f->root, "/tmp/holdfast-test-XXXXXX");
@@ -40,7 +48,7 @@ static int setup(void **state) {
   f->ops = (Ops){.sys = sys_real(),
                  .scratch_dir = f->scratch,
                  .host = "here",
-                 .host_id = "0123",
+                 .host_id = host_id(1, f->host_id),
                  .cpus = 2,
                  .notice = count_notice,
                  .notice_ctx = f};
@@ -198,7 +206,11 @@ static void test_identity_is_guarded(void **state) {
   BackupResult result;
   assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
   backup_result_free(&result);
-  f->ops.host_id = "4567";
+  f->ops.host = "there"; /* a host that was renamed is no other one */
+  assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
+  backup_result_free(&result);
+  f->ops.host_id = host_id(2, f->host_id);
+  f->ops.host = "elsewhere";
   assert_err(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result), ERR_REFUSED);
   SourceSpec spec = {.type = "files", .scratch_dir = f->scratch};
   strlist_add(&spec.paths, f->source);
