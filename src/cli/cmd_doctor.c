@@ -100,9 +100,10 @@ static void check_state(DoctorCommand *d) {
 
 static void check_configuration(DoctorCommand *d) {
   const char *path = config_path(d->w.config);
-  findings_add(&d->findings, FINDING_OK, "configuration", "%s: %zu sources, %zu repositories",
-               path ? path : "no file, and none is needed", config_source_count(d->w.config),
-               config_repository_count(d->w.config));
+  size_t sources = config_source_count(d->w.config), repositories = config_repository_count(d->w.config);
+  findings_add(&d->findings, FINDING_OK, "configuration", "%s: %zu source%s, %zu %s",
+               path ? path : "no file, and none is needed", sources, plural(sources), repositories,
+               repositories == 1 ? "repository" : "repositories");
 }
 
 /* ---- keys ----------------------------------------------------------------------------------------------------------

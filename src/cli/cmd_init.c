@@ -59,7 +59,7 @@ static Error *make_repository(Workspace *w, const RepositoryPlace *place, char c
 static void print_json(Workspace *w, const RepositoryPlace *place, const Repo *repo, const char *code,
                        const NewKey *key) {
   json_t *doc = output_document("repository");
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(place->name)));
+  output_json_set_name(doc, "repository", bytes_str(place->name));
   json_object_set_new(doc, "url", output_json_name(bytes_str(place->path)));
   json_object_set_new(doc, "id", json_uuid(&repo->keys->repo));
   json_object_set_new(doc, "recovery_code", json_string(code));

@@ -52,7 +52,7 @@ static void print_json(const KitCommand *k, const NewSecret *code, const Slot *s
   const RepositoryPlace *place = &k->repositories.items[0].place;
   json_t *doc = output_document("recovery_kit");
   json_object_set_new(doc, "repository", json_uuid(&k->repo->keys->repo));
-  json_object_set_new(doc, "address", output_json_name(bytes_str(place->path)));
+  output_json_set_name(doc, "address", bytes_str(place->path));
   json_object_set_new(doc, "slot", json_uuid(&slot->id));
   json_object_set_new(doc, "recovery_code", json_string((const char *)code->data));
   output_json(k->ctx->output, doc);

@@ -110,11 +110,11 @@ static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const 
                             const Error *err) {
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(job->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  output_json_set_name(doc, "source", bytes_str(r->picked.snapshot.source));
+  output_json_set_name(doc, "repository", bytes_str(r->picked.from->place.name));
   json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "result", json_string(err ? "failed" : result->partial ? "partial" : "ok"));
-  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_set_path(doc, "target", r->target);
   json_object_set_new(doc, "recovery_point", r->recovery.made ? json_uuid(&r->recovery.snapshot.id) : json_null());
   json_object_set_new(doc, "files", json_count(result->stats.files));
   json_object_set_new(doc, "bytes", json_count(result->stats.bytes));
@@ -235,8 +235,9 @@ static Error *restore(RestoreCommand *r) {
   uint64_t partial = result.partial;
   restore_result_free(&result);
   if (err || !partial) return err;
-  return err_new(ERR_PARTIAL, "the restore is done, but %llu things are not as they were: see the warnings above",
-                 (unsigned long long)partial);
+  return err_new(ERR_PARTIAL, "the restore is done, but %llu %s not as %s: see the warnings above",
+                 (unsigned long long)partial, partial == 1 ? "thing is" : "things are",
+                 partial == 1 ? "it was" : "they were");
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------
@@ -244,11 +245,11 @@ static Error *restore(RestoreCommand *r) {
 
 static void plan_json(const RestoreCommand *r, const RestorePreview *p) {
   json_t *doc = output_document("plan");
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  output_json_set_name(doc, "source", bytes_str(r->picked.snapshot.source));
+  output_json_set_name(doc, "repository", bytes_str(r->picked.from->place.name));
   json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "time", json_time(r->picked.snapshot.time_ns));
-  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_set_path(doc, "target", r->target);
   json_object_set_new(doc, "target_exists", json_boolean(p->target_exists));
   json_object_set_new(doc, "would_overwrite", json_boolean(p->would_overwrite));
   json_object_set_new(doc, "recovery_point", json_boolean(p->would_overwrite && wants_recovery_point(r)));
@@ -287,8 +288,8 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
   if (p->free_bytes)
     output_text(out, "  free      %s%s\n", str_size(p->free_bytes, b), p->free_bytes < e->bytes ? ": NOT ENOUGH" : "");
   if (e->missing_frames)
-    output_text(out, "  missing   %llu pieces are in no pack that is there: `holdfast verify`\n",
-                (unsigned long long)e->missing_frames);
+    output_text(out, "  missing   %llu piece%s in no pack that is there: `holdfast verify`\n",
+                (unsigned long long)e->missing_frames, e->missing_frames == 1 ? " is" : "s are");
 }
 
 static Error *plan(RestoreCommand *r) {
@@ -309,6 +310,7 @@ static Error *run(RestoreCommand *r) {
   repositories_warn(&r->w, &r->repositories);
   TRY(pick_snapshot(&r->w, &r->repositories, args_operand(r->ctx->args, 0), &r->picked));
   TRY(fill_request(r));
+  if (r->target) TRY(repositories_spare(&r->repositories, r->target));
   if (r->target) TRY(recovery_find(&r->w, r->picked.from->repo, r->picked.snapshot.source, r->target, &r->recovery));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
 }

@@ -172,7 +172,8 @@ static const OptionSpec options[OPT_COUNT] = {
                   .kind = VALUE_TEXT,
                   .repeatable = true,
                   .metavar = "GLOB,…",
-                  .help = "only these paths or databases; may be given several times"},
+                  .help =
+                      "only these paths or databases (\\, is a comma, \\\\ a backslash); may be given several times"},
     [OPT_DELTA] = {.name = "delta",
                    .kind = VALUE_FLAG,
                    .help = "when overwriting, compare first and write only what differs"},

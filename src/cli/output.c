@@ -64,6 +64,17 @@ json_t *output_json_name(Bytes name) {
   return string;
 }
 
+void output_json_set_name(json_t *object, const char *key, Bytes name) {
+  json_t *shown = output_json_name(name);
+  bool exact = bytes_equal(bytes_str(json_string_value(shown)), name);
+  json_object_set_new(object, key, shown);
+  if (exact) return;
+  AUTO_FREE char *hex = (char *)mem_alloc(2 * name.len + 1);
+  AUTO_FREE char *hex_key = mem_printf("%s_hex", key);
+  hex_encode(name.data, name.len, hex);
+  json_object_set_new(object, hex_key, json_string(hex));
+}
+
 static char *json_line(json_t *take) {
   char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15));
   ; /* 0.037 stays 0.037 */
@@ -135,6 +146,12 @@ void output_warning(Output *out, const char *fmt, ...) {
   va_start(args, fmt);
   note_line(out, "holdfast: warning: ", fmt, args);
   va_end(args);
+}
+
+void output_json_note(Output *out, json_t *take) {
+  AUTO_FREE char *text = json_line(take);
+  AUTO_FREE char *line = mem_printf("%s\n", text);
+  if (out->options.verbosity >= VERBOSITY_NORMAL) write_notes(out, line);
 }
 
 /* Texts of errors may have several lines and quote anything; JSON can hold all of it that is UTF-8. */

@@ -181,8 +181,8 @@ static void say(const Workspace *w, const OpenRepository *into, const char *targ
   AUTO_FREE char *back = way_back(w, into, target, r);
   if (output_json_mode(out)) {
     json_t *doc = output_document("recovery_point");
-    json_object_set_new(doc, "source", output_json_name(bytes_str(r->source.name)));
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(into->place.name)));
+    output_json_set_name(doc, "source", bytes_str(r->source.name));
+    output_json_set_name(doc, "repository", bytes_str(into->place.name));
     json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
     json_object_set_new(doc, "go_back", output_json_name(bytes_str(back)));
     output_json(out, doc);
@@ -200,6 +200,7 @@ Error *recovery_make(Workspace *w, const OpenRepository *into, const JobStart *r
                      const char *target, Recovery *io) {
   JobStart job;
   workspace_job_begin(w, "recovery point", io->source.name, into->place.name, &job);
+  strlist_add(&io->source.spec.avoid, into->place.path);
   Error *err = explain(back_up(w, into->repo, restore, restored, io), &io->source, target);
   record(w, into, &job, io, err);
   if (!err) say(w, into, target, io);

@@ -19,6 +19,7 @@ typedef struct SourceSpec {
   StrList paths;    /* sqlite, files: absolute paths or globs; command: exactly one, the command line */
   StrList include;  /* files: only what matches (empty: everything) */
   StrList exclude;
+  StrList avoid;      /* files: directories left out with a warning: the repositories that the backup goes to */
   const char *preset; /* NULL, "configuration", "logs", "application" */
   bool one_file_system;
   bool recover_copy;           /* sqlite: roll a hot journal back on a private copy instead of refusing */

@@ -55,7 +55,7 @@ Error *ops_find_series(const Ops *ops, Repo *repo, const SeriesList *list, const
 static void broken(void *ctx, const char *key, const Error *err) {
   const Ops *ops = (const Ops *)ctx;
   AUTO_FREE char *text = mem_printf("snapshot %s does not open: %s", key, err_text(err));
-  ops->notice(ops->notice_ctx, NOTICE_PARTIAL, text);
+  ops->notice(ops->notice_ctx, NOTICE_PARTIAL, bytes(NULL, 0), text);
 }
 
 static Error *list_of(const Ops *ops, Repo *repo, const Uuid *series, SnapshotList *out) {

@@ -167,6 +167,7 @@ struct Writer {
 
   _Atomic uint64_t read_bytes, new_bytes;
   atomic_int auto_level;
+  int auto_level_max;
 };
 
 /* A thread's own contexts. */

@@ -344,7 +344,7 @@ static void stream_job_done(WriterStream *s, WorkContext *ctx, Job *done) {
 static void adapt_level(Writer *w) {
   size_t waiting = queue_len(w->jobs), capacity = (size_t)w->blocks_len * (WRITER_BLOCK_SIZE / PAGE_FRAME_SIZE);
   int level = atomic_load(&w->auto_level);
-  if (waiting < capacity / 8 && level < 9) atomic_store(&w->auto_level, level + 1);
+  if (waiting < capacity / 8 && level < w->auto_level_max) atomic_store(&w->auto_level, level + 1);
   if (waiting > capacity / 2 && level > 1) atomic_store(&w->auto_level, level - 1);
 }
 

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "sys/fs.h"
 #include "sys/process.h"
+#include "sys/temporary.h"
 
 enum {
   STDERR_KEEP = 16 * 1024,
@@ -268,9 +269,15 @@ static Error *restore_into_command(CommandEngine *self, Source *source, Cancel *
   return err_wrap(err, "restore command");
 }
 
-static Error *write_out(Source *source, const RestorePlan *plan, const char *temporary, Cancel *cancel) {
-  Output out = {.name = temporary, .cancel = cancel};
-  TRY(fs_open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600, &out.fd));
+static Error *write_out(Sys *sys, Source *source, const RestorePlan *plan, const char *parent, Cancel *cancel) {
+  char name[TEMPORARY_NAME_CAP];
+  AUTO_FD int dir = -1;
+  TRY(fs_open(parent, O_PATH | O_DIRECTORY, 0, &dir));
+  temporary_sweep(dir, TEMPORARY_PREFIX);
+  Output out = {.fd = temporary_create(sys, dir, TEMPORARY_PREFIX, name, sizeof name), .cancel = cancel};
+  if (out.fd < 0) return err_errno(errno, "creating a file in %s", parent);
+  AUTO_FREE char *temporary = fs_join(parent, name);
+  out.name = temporary;
   Error *err = stream_output(source, write_file, &out);
   if (!err && !plan->no_sync) err = fs_sync(out.fd, temporary);
   if (close(out.fd) != 0 && !err) err = err_errno(errno, "closing %s", temporary);
@@ -297,11 +304,7 @@ static Error *restore_into_file(CommandEngine *self, const RestorePlan *plan, So
   AUTO_FREE char *parent =
       slash == plan->target ? mem_strdup("/") : mem_strndup(plan->target, (size_t)(slash - plan->target));
   TRY(fs_make_dirs(parent, 0755));
-  uint64_t random;
-  sys_random(self->engine.sys, &random, sizeof random);
-  AUTO_FREE char *name = mem_printf(".holdfast-%016" PRIx64 ".tmp", random);
-  AUTO_FREE char *temporary = fs_join(parent, name);
-  TRY(err_wrap(write_out(source, plan, temporary, cancel), "restoring to %s", plan->target));
+  TRY(err_wrap(write_out(self->engine.sys, source, plan, parent, cancel), "restoring to %s", plan->target));
   return plan->no_sync ? NULL : fs_sync_dir(parent);
 }
 

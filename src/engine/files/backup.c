@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/timefmt.h"
+#include "engine/files/avoid.h"
 #include "engine/files/batch.h"
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
@@ -31,6 +32,7 @@ typedef struct Backup {
   Dispatch *dispatch;
   Roots roots;
   TreeDirs dirs;
+  AvoidDirs avoid;
   Map *hard_links;
   Device *devices;
   size_t devices_len;
@@ -217,6 +219,12 @@ static bool enters(Backup *job, const WalkItem *item) {
   return !job->engine->one_file_system || !is_mount_point(item);
 }
 
+static void leave_out_repository(Backup *job, Bytes path) {
+  job->excluded++;
+  read_notice(&job->shared, NOTICE_WARNING, path,
+              "left out: it is the repository that this backup goes to (exclude it, and this is not said again)");
+}
+
 static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   Backup *job = (Backup *)ctx;
   FilterItem question = {.path = item->path, .absolute = item->absolute};
@@ -224,6 +232,10 @@ static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   bool is_root = item->siblings == NULL;
   bool excluded = !is_root && filter_excludes(job->engine->filter, &question);
   if (question.type == ENTRY_DIR && !excluded) {
+    if (avoid_is(&job->avoid, item->st)) {
+      if (tree_dirs_selects(&job->dirs, &question)) leave_out_repository(job, item->path);
+      return NULL;
+    }
     *descend = enters(job, item);
     return add_directory(job, item, &question);
   }
@@ -355,6 +367,10 @@ static Error *store_roots(Backup *job, Cancel *cancel) {
   }
   for (size_t i = 0; i < job->roots.len; i++) {
     const Root *root = &job->roots.items[i];
+    if (avoid_holds(&job->avoid, root->absolute)) {
+      leave_out_repository(job, bytes_str(root->tree));
+      continue;
+    }
     if (job->roots.layout == LAYOUT_PATHS) TRY(add_parents(job, root, i ? root - 1 : NULL));
     TRY(root->directory ? walk_directory(job, root, cancel) : store_single(job, root));
   }
@@ -413,6 +429,7 @@ static void backup_free(Backup *job) {
   map_free(job->hard_links);
   free(job->devices);
   tree_dirs_free(&job->dirs);
+  avoid_free(&job->avoid);
   roots_free(&job->roots);
 }
 
@@ -422,6 +439,7 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
                 .shared = {.plan = plan, .sink = sink, .cancel = cancel, .logs = filter_is_logs(self->filter)},
                 .dirs = {.filter = self->filter, .sink = sink}};
   TRY(roots_resolve(&self->paths, &job.roots));
+  avoid_find(&self->avoid, &job.avoid);
   job.hard_links = map_new();
   Error *err = dispatch_new(engine->sys, &job.shared, plan->readers, &job.dispatch);
   if (!err) {

@@ -39,7 +39,8 @@ void read_notices_finish(ReadShared *shared) {
   for (int level = NOTICE_INFO; level <= NOTICE_PARTIAL; level++) {
     uint64_t given = atomic_load(&shared->notices[level]);
     if (given <= NOTICES_MAX) continue;
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(given - NOTICES_MAX));
+    AUTO_FREE char *text = mem_printf("%llu more notice%s like these", (unsigned long long)(given - NOTICES_MAX),
+                                      given - NOTICES_MAX == 1 ? "" : "s");
     give_notice(shared, (NoticeLevel)level, bytes(NULL, 0), text);
   }
 }

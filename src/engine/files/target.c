@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/map.h"
@@ -11,7 +10,6 @@
 #include "engine/files/walk.h"
 #include "sys/fs.h"
 
-enum { NOTICES_MAX = 200 }; /* then only counted */
 static const char unfinished_name[] = ".holdfast-restore-unfinished";
 
 struct Target {
@@ -33,7 +31,6 @@ struct Target {
   Map *made;   /* directories that were not there before; kept only where it matters, see spares_directory */
   Map *linked; /* paths not selected whose content a selected hard link needs */
   uint64_t wanted;
-  atomic_uint_least64_t notices;
 };
 
 /* ---- making it ---- */
@@ -153,7 +150,9 @@ static Error *open_single(Target *target) {
   target->file_name = mem_strdup(slash + 1);
   TRY(make_parent(path));
   AUTO_FREE char *parent = slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
-  return open_root(target, parent);
+  TRY(open_root(target, parent));
+  target_sweep(target, target->root_fd, bytes(NULL, 0));
+  return NULL;
 }
 
 Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **out) {
@@ -301,16 +300,21 @@ int target_place(Target *target, Bytes path, TargetPlace *out) {
   return 0;
 }
 
-void target_temporary_name(Target *target, char out[40]) {
-  uint64_t random;
-  sys_random(target->sys, &random, sizeof random);
-  snprintf(out, 40, ".holdfast-%016llx.tmp", (unsigned long long)random);
+int target_temporary(Target *target, const TargetPlace *place, char out_name[TEMPORARY_NAME_CAP]) {
+  return temporary_create(target->sys, place->dir->fd, TEMPORARY_PREFIX, out_name, TEMPORARY_NAME_CAP);
+}
+
+void target_sweep(Target *target, int dir_fd, Bytes path) {
+  size_t removed = target->shared || target->file_name ? temporary_sweep(dir_fd, TEMPORARY_PREFIX) : 0;
+  if (!removed) return;
+  AUTO_FREE char *text =
+      mem_printf("removed %zu unfinished file%s of a restore that was stopped", removed, removed == 1 ? "" : "s");
+  if (target->source->notices) target->source->notices->report(target->source->notices, NOTICE_INFO, path, text);
 }
 
 /* ---- reports ---- */
 
 void target_report_text(Target *target, NoticeLevel level, Bytes path, const char *text) {
-  if (atomic_fetch_add(&target->notices, 1) >= NOTICES_MAX) return;
   Notices *notices = target->source->notices;
   if (notices) notices->report(notices, level, path, text);
 }
@@ -356,12 +360,6 @@ static Error *make_durable(const Target *target) {
 }
 
 Error *target_finish(Target *target) {
-  uint64_t held = atomic_load(&target->notices);
-  if (held > NOTICES_MAX) {
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
-    Notices *notices = target->source->notices;
-    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
-  }
   TRY(make_durable(target));
   int rc = unmark(target);
   if (rc) return err_errno(rc, "removing %s from %s", unfinished_name, target->plan->target);

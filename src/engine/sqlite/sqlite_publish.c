@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_users.h"
 #include "sys/fs.h"
+#include "sys/temporary.h"
 
 enum { LOCK_WAIT_MS = 1000, COPY_BUFFER = 1 << 20, NAME_KEPT_MAX = 200 };
 
@@ -111,16 +113,16 @@ static Error *copy_old_content(const Publish *p, uint64_t size, Cancel *cancel) 
 }
 
 static Error *prepare(Publish *p, const PublishOptions *options, Cancel *cancel) {
-  uint64_t random;
   p->dir_fd = fcntl(options->dir_fd, F_DUPFD_CLOEXEC, 0);
   if (p->dir_fd < 0) return err_errno(errno, "restoring to %s", p->path);
   TRY(check_target(p, options->sys, cancel));
-  sys_random(options->sys, &random, sizeof(random));
   bool long_name = strlen(p->name) > NAME_KEPT_MAX;
-  p->temp =
-      mem_printf(".%s%sholdfast-%016llx", long_name ? "" : p->name, long_name ? "" : ".", (unsigned long long)random);
-  p->fd = openat(p->dir_fd, p->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (p->fd < 0) return err_errno(errno, "restoring to %s: creating %s/%s", p->path, p->dir, p->temp);
+  AUTO_FREE char *prefix = long_name ? mem_strdup(TEMPORARY_PREFIX) : mem_printf(".%s" TEMPORARY_PREFIX, p->name);
+  temporary_sweep(p->dir_fd, prefix); /* a log of the old database that a crash left under such a name stays */
+  char temp[NAME_MAX + 1];
+  p->fd = temporary_create(options->sys, p->dir_fd, prefix, temp, sizeof temp);
+  if (p->fd < 0) return err_errno(errno, "restoring to %s: creating a file in %s", p->path, p->dir);
+  p->temp = mem_strdup(temp);
   p->temp_exists = true;
   TRY(make_room(p, options->size));
   return options->copy_old && p->old ? copy_old_content(p, options->size, cancel) : NULL;
