@@ -188,6 +188,7 @@ typedef struct DrillTarget {
   const char *path;        /* where the restored copy is */
   const char *facts_json;  /* the snapshot's record */
   const char *source_path; /* the live source to compare content with, or NULL: against the record */
+  const StrList *only;     /* what was restored, as in RestorePlan; NULL or empty: everything */
   bool amid;               /* files: restored into a tree that may hold more than the snapshot */
   const char *scratch_dir;
 } DrillTarget;

@@ -37,6 +37,7 @@ static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckRep
   DrillTarget target = {.path = request->target,
                         .facts_json = request->snapshot->facts_json,
                         .source_path = request->source_path,
+                        .only = &request->only,
                         .amid = request->overwrite,
                         .scratch_dir = ops->scratch_dir};
   progress_phase(ops->progress, "checking the copy", false);
