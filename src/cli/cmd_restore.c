@@ -231,11 +231,13 @@ static void adopt(RestoreCommand *r) {
   strlist_free(&own.paths);
 }
 
-/* A file that exists, without the word that it may go: said before a hook stops anything. Directories are left to the
- * engines, which know whether theirs has to be empty. */
+/* Something that exists, without the word that it may go. Whether a database may go into a directory that holds others,
+ * its engine knows. */
 static bool is_in_the_way(const RestoreCommand *r) {
   struct stat st;
-  return r->target && !r->request.overwrite && stat(r->target, &st) == 0 && !S_ISDIR(st.st_mode);
+  if (!r->target || r->request.overwrite || stat(r->target, &st) != 0) return false;
+  bool one_of_many = S_ISDIR(st.st_mode) && strcmp(r->picked.snapshot.engine, "sqlite") == 0;
+  return !one_of_many && recovery_holds_something(r->target);
 }
 
 static Error *refuse(const RestoreCommand *r) {
@@ -251,7 +253,8 @@ static bool wants_recovery_point(const RestoreCommand *r) {
 static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
-  if (is_in_the_way(r)) return refuse(r);
+  /* Said before a hook stops an application. */
+  if (hooks && hooks->before_restore && is_in_the_way(r)) return refuse(r);
   if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
   TRY(context_progress_start(r->ctx));
   /* After the hook, which may stop the application: then nothing is written between this and the restore. */

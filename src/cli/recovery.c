@@ -31,7 +31,7 @@ static bool is_empty_dir(const char *path) {
   return empty;
 }
 
-static bool holds_something(const char *path) { return fs_exists(path) && !is_empty_dir(path); }
+bool recovery_holds_something(const char *path) { return fs_exists(path) && !is_empty_dir(path); }
 
 /* "/srv/app" of "/srv/app/x*.db": where several databases are restored to. */
 static bool is_base_of(const char *target, const char *pattern) {
@@ -80,7 +80,7 @@ Error *recovery_find(Workspace *w, Repo *repo, const char *name, const char *tar
   const Series *own = series_by_name(&list, name);
   bool found = own && consider(w, own, target, out);
   for (size_t i = 0; i < list.len && !found; i++) found = consider(w, &list.items[i], target, out);
-  bool holds = holds_something(target);
+  bool holds = recovery_holds_something(target);
   out->needed = found && holds;
   /* What stands there may be the source whose record is damaged: it would be overwritten without a recovery point. */
   Error *err = !found && holds ? STEAL(list.broken) : NULL;

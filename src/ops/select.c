@@ -196,6 +196,15 @@ static Error *latest_of_all(const Ops *ops, Repo *repo, Snapshot *out) {
   return err;
 }
 
+Error *ops_suspect_moment(Error *take, const char *suspect) {
+  if (!suspect || !err_is(take, ERR_NOT_FOUND)) return take;
+  AUTO_FREE char *shown = str_printable(bytes_str(suspect));
+  Error *err = err_new(ERR_NOT_FOUND, "%s", err_text(take));
+  err_free(take);
+  return err_hint(err, "\"%s\" is no moment: write an id, latest, a time like 2026-11-20T09:30, or -15m, -2h, -3d",
+                  shown);
+}
+
 Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) {
   uint64_t now = sys_now_ns(ops->sys);
   When alone = {0};
@@ -225,7 +234,5 @@ Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot 
     }
     err_free(no_name);
   }
-  if (err_is(err, ERR_NOT_FOUND) && suspect)
-    err = err_hint(err, "\"%s\" is no moment: an id, latest, a time, or -2h is", suspect);
-  return err;
+  return ops_suspect_moment(err, suspect);
 }

@@ -3,7 +3,7 @@ import os
 import shutil
 import sqlite3
 
-ERROR, USAGE, PARTIAL, NO_REPOSITORY, REFUSED, CORRUPT, UNREACHABLE, CHECK_FAILED = 1, 2, 3, 10, 11, 13, 15, 17
+ERROR, USAGE, PARTIAL, NO_REPOSITORY, CORRUPT, NOT_EMPTY, UNREACHABLE, CHECK_FAILED = 1, 2, 3, 10, 13, 14, 15, 17
 
 
 def make_database(path, rows):
@@ -139,3 +139,28 @@ def test_one_of_several_databases_is_checked_too(hf):
     assert one["checks_total"] > 0 and one["checks_passed"] == one["checks_total"]
     assert two["checks_passed"] == two["checks_total"] == 2 * one["checks_total"]
     assert sorted(os.listdir(hf.path("two"))) == ["b.db", "c.db"] and count(hf.path("another-name")) == 11
+
+
+def test_a_moment_that_is_none_is_said_to_be_none(hf):
+    repo = hf.init()
+    hf.write("tree/a", "a")
+    hf.backup("files:tree", "--name", "t", "--repo", repo)
+    for word in ("yesterday", "2026-13-01", "-1y"):
+        told = hf.run("ls", "t@" + word, "--repo", repo, check=ERROR)
+        assert '"%s" is no moment' % word in told.err
+    assert "it has: t" in hf.run("ls", "s@latest", "--repo", repo, check=ERROR).err
+
+
+def test_a_hook_stops_nothing_for_a_restore_that_is_refused(hf):
+    repo = hf.init()
+    hf.write("tree/a", "a")
+    hf.write("holdfast.yaml", """
+repositories: [{ name: main, url: %s, key: { file: %s } }]
+sources: [{ name: t, type: files, paths: [%s], hooks: { before_restore: { command: "touch %s" } } }]
+""" % (repo, hf.key, hf.path("tree"), hf.path("stopped")))
+    config = ["--config", hf.path("holdfast.yaml")]
+    hf.backup("t", *config)
+    hf.run("restore", "t", "--to", "tree", *config, check=NOT_EMPTY)
+    assert not os.path.exists(hf.path("stopped"))
+    hf.ok("restore", "t", "--to", "tree", "--confirm", "tree", *config)
+    assert os.path.exists(hf.path("stopped"))
