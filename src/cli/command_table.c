@@ -226,8 +226,8 @@ static const CommandSpec commands[] = {
      .exits = {3}},
     {.name = "completion",
      .summary = "print a shell's completion script",
-     .examples = "# for this user's bash\n"
-                 "holdfast completion bash > ~/.local/share/bash-completion/completions/holdfast",
+     .examples = "# in this shell; `make install` has made it permanent\n"
+                 "source <(holdfast completion bash)",
      .run = cmd_completion,
      .operands = {{"SHELL", 1, 1, "bash, zsh or fish", shells}}},
     {.name = "man",

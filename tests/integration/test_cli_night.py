@@ -164,3 +164,13 @@ sources: [{ name: t, type: files, paths: [%s], hooks: { before_restore: { comman
     assert not os.path.exists(hf.path("stopped"))
     hf.ok("restore", "t", "--to", "tree", "--confirm", "tree", *config)
     assert os.path.exists(hf.path("stopped"))
+
+
+def test_a_kit_in_a_file_keeps_its_code_there(hf):
+    repo = hf.init()
+    (kit,) = hf.ok("key", "export", "--to", hf.path("kit"), "--repo", repo, "--json").of("recovery_kit")
+    text = open(hf.path("kit")).read()
+    assert kit["file"] == hf.path("kit") and kit["recovery_code"] is None
+    assert "key rm %s --confirm %s" % (kit["slot"][:8], kit["slot"][:8]) in text
+    (kit,) = hf.ok("key", "export", "--to", "-", "--repo", repo, "--json").of("recovery_kit")
+    assert kit["file"] is None and len(kit["recovery_code"]) == 47
