@@ -152,6 +152,7 @@ struct Source {
   const SourceOps *ops;
   Notices *notices;
   const char *facts_json; /* as recorded by backup */
+  uint64_t empty_files;   /* restored by the engine itself, for want of content to fetch: it counts them here */
 };
 
 typedef struct RestorePlan {

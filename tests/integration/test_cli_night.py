@@ -174,3 +174,13 @@ def test_a_kit_in_a_file_keeps_its_code_there(hf):
     assert "key rm %s --confirm %s" % (kit["slot"][:8], kit["slot"][:8]) in text
     (kit,) = hf.ok("key", "export", "--to", "-", "--repo", repo, "--json").of("recovery_kit")
     assert kit["file"] is None and len(kit["recovery_code"]) == 47
+
+
+def test_as_many_files_come_back_as_were_stored(hf):
+    repo = hf.init()
+    for name, content in (("a", "a"), ("empty", ""), ("d/empty too", "")):
+        hf.write("tree/" + name, content)
+    stored = hf.backup("files:tree", "--repo", repo)["files"]
+    plan = hf.ok("restore", "files:tree", "--repo", repo, "--to", "new", "--plan", "--json").of("plan")[0]
+    done = hf.ok("restore", "files:tree", "--repo", repo, "--to", "new", "--json").summary()
+    assert stored == plan["files"] == done["files"] == 3

@@ -22,6 +22,7 @@ typedef struct Restore {
   Buf path; /* of the last open directory */
   OpenDir *dirs;
   size_t len, cap;
+  uint64_t empty_files;
 } Restore;
 
 static Error *make_directory(Restore *job, const Entry *entry) {
@@ -51,6 +52,7 @@ static Error *make_empty_file(Restore *job, const Entry *entry) {
   if (rc) return target_failed(job->target, entry->path, "creating it", rc);
   target_apply(job->target, &(AttrPlace){.fd = fd, .dir_fd = -1}, entry);
   close(fd);
+  job->empty_files++;
   return NULL;
 }
 
@@ -170,6 +172,7 @@ static Error *visit_second(void *ctx, const Entry *entry) {
 static Error *restore_all(Restore *job, Source *source) {
   Target *target = job->target;
   TRY(source->ops->entries(source, visit_first, job, job->cancel));
+  source->empty_files += job->empty_files;
   TRY(source->ops->fetch(source, target_fetch_ops(target), target, job->cancel));
   TRY(source->ops->entries(source, visit_second, job, job->cancel));
   while (job->len > 0) leave_last(job);
