@@ -201,7 +201,8 @@ static Error *check_place(DoctorCommand *d, const RepositoryPlace *place) {
   Error *err = store_stat(store, MARKER_KEY, &marker, d->ctx->cancel);
   if (err_is(err, ERR_NOT_FOUND)) {
     err_free(err);
-    err = err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no repository", place->path), "`holdfast init --repo %s`",
+    err = err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no repository", place->path),
+                   "is its disk mounted, and the address right? A new one is made by `holdfast init --repo %s`",
                    place->name);
   }
   if (!err) err = check_store(d, place->name, store);

@@ -254,7 +254,8 @@ static Error *run(FindCommand *f) {
   f->whole_path = strchr(args_operand(args, 0), '/') != NULL;
   TRY(repositories_open(&f->w, NULL, REPOSITORIES_ANY, &f->repositories));
   TRY(search_all(f, selector));
-  if (f->found == 0) output_note(f->ctx->output, VERBOSITY_NORMAL, "nothing matches");
+  if (f->found == 0)
+    output_note(f->ctx->output, VERBOSITY_NORMAL, "nothing matches; paths are as `holdfast ls SRC@latest` shows them");
   return workspace_unopened(&f->w);
 }
 

@@ -258,13 +258,14 @@ static Error *run(LsCommand *ls) {
   if (!text) return list_snapshots(ls, name);
   AUTO_FREE char *selector = NULL;
   AUTO_FREE char *source = NULL;
+  AUTO_FREE char *suspect = NULL;
   TRY(cli_source_selector(&ls->w, text, &selector));
   When when, alone;
-  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, NULL));
+  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, &suspect));
   Error *no_moment = when_parse(text, sys_now_ns(ls->ctx->sys), &alone);
   bool is_id = !no_moment && alone.kind == WHEN_SNAPSHOT;
   err_free(no_moment);
-  if (!when.said && !path && !is_id) return list_snapshots(ls, selector);
+  if (!when.said && !path && !is_id) return ops_suspect_moment(list_snapshots(ls, selector), suspect);
   return list_content(ls, text, path);
 }
 

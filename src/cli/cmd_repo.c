@@ -159,11 +159,10 @@ static Error *check_one(CheckCommand *c) {
   Error *err = repo_verify(c->current->repo, &options, &hooks, &stats, c->ctx->cancel);
   if (!err) say_good(c, &stats);
   if (!err && stats.damaged)
-    err = err_hint(err_new(ERR_CORRUPT, "%s: %llu object%s damaged or missing", c->current->place.name,
-                           (unsigned long long)stats.damaged, stats.damaged == 1 ? " is" : "s are"),
-                   "a backup stores again what is missing of sources that still exist, but not what stands there "
-                   "damaged: move damaged "
-                   "packs out of the repository (keep them), then back up");
+    err = err_hint(
+        err_new(ERR_CORRUPT, "%s: %llu object%s damaged or missing", c->current->place.name,
+                (unsigned long long)stats.damaged, stats.damaged == 1 ? " is" : "s are"),
+        "`holdfast verify --level 3` finds all of it; then back up again: what the sources still have is stored anew");
   JobOutcome outcome = {.repository_id = &c->current->repo->keys->repo, .files = stats.objects};
   workspace_job_end(&c->w, &job, &outcome, err);
   return err;

@@ -1,6 +1,8 @@
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/shell.h"
 #include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/commands.h"
@@ -19,7 +21,8 @@ typedef struct RestoreCommand {
   Workspace w;
   Repositories repositories;
   Picked picked;
-  char *target; /* absolute; NULL: into a command */
+  char *target;      /* absolute; NULL: into a command */
+  char *source_path; /* what the copy is compared with; NULL: the record only */
   RestoreRequest request;
   Recovery recovery;
 } RestoreCommand;
@@ -27,23 +30,30 @@ typedef struct RestoreCommand {
 /* ---- where to ------------------------------------------------------------------------------------------------------
  */
 
-/* "sqlite:/srv/app.db" → "/srv/app.db"; what stands for several places has none. */
-static Error *live_path(const RestoreCommand *r, char **out) {
+static Error *check_host(const RestoreCommand *r) {
   const Snapshot *s = &r->picked.snapshot;
-  if (strcmp(s->host, r->w.host) != 0)
-    return err_hint(err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host),
-                    "restore to a path: --to");
+  if (strcmp(s->host, r->w.host) == 0) return NULL;
+  return err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host);
+}
+
+/* "sqlite:/srv/app.db" → "/srv/app.db"; NULL for what stands for several places. Owned. */
+static char *single_place(const char *text) {
   SourceAddress address AUTO_ADDRESS = {0};
-  Error *err = source_address_parse(s->address, &address);
+  Error *err = source_address_parse(text, &address);
   /* A "\\x" may stand for a byte or for itself (str.h). */
   bool path =
       !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,") && !strstr(address.rest, "\\x");
   err_free(err);
-  if (!path)
-    return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
-                    "restore to a path: --to");
-  *out = STEAL(address.rest);
-  return NULL;
+  return path ? STEAL(address.rest) : NULL;
+}
+
+static Error *live_path(const RestoreCommand *r, char **out) {
+  const Snapshot *s = &r->picked.snapshot;
+  TRY(err_hint(check_host(r), "restore to a path: --to"));
+  *out = single_place(s->address);
+  if (*out) return NULL;
+  return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
+                  "restore to a path: --to");
 }
 
 static bool is_name_of(const char *typed, const char *name) { return typed && name && strcmp(typed, name) == 0; }
@@ -80,6 +90,24 @@ static Error *choose_target(RestoreCommand *r) {
   return NULL;
 }
 
+/* Whether the copy is what the source holds now: only this machine can tell. */
+static Error *compare_with_source(RestoreCommand *r) {
+  const Snapshot *s = &r->picked.snapshot;
+  if (!args_given(r->ctx->args, OPT_AGAINST_SOURCE)) return NULL;
+  if (!r->request.check || strcmp(s->engine, "command") == 0)
+    return err_new(ERR_USAGE, "--against-source: this restore is not checked, so nothing would be compared");
+  TRY(err_wrap(check_host(r), "--against-source"));
+  r->source_path = single_place(s->address);
+  if (!r->source_path) r->source_path = mem_strdup("/");
+  if (!fs_exists(r->source_path))
+    return err_new(ERR_UNREACHABLE, "--against-source: %s: there is nothing to compare with", r->source_path);
+  if (r->target && strcmp(r->target, r->source_path) == 0)
+    return err_hint(err_new(ERR_USAGE, "--against-source: the live source itself would be overwritten"),
+                    "restore to another path: --to");
+  r->request.source_path = r->source_path;
+  return NULL;
+}
+
 static Error *fill_request(RestoreCommand *r) {
   const Args *args = r->ctx->args;
   RestoreRequest *q = &r->request;
@@ -97,10 +125,11 @@ static Error *fill_request(RestoreCommand *r) {
     return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->picked.snapshot.source,
                    r->picked.snapshot.engine);
   q->check = prove_level(r->ctx, config_check_after_restore(r->w.config), &q->level);
-  if (q->only.len) q->check = false; /* the record is of the whole; every byte was compared with its id all the same */
+  /* The record of a tree is of the whole; every byte was compared with its id all the same. */
+  if (q->only.len && strcmp(r->picked.snapshot.engine, "sqlite") != 0) q->check = false;
   TRY(choose_target(r));
   q->target = r->target ? r->target : "";
-  return NULL;
+  return compare_with_source(r);
 }
 
 /* ---- reporting -----------------------------------------------------------------------------------------------------
@@ -150,7 +179,8 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   if (r->picked.snapshot.partial)
     output_text(out, "  note      something was left out when this snapshot was made: `holdfast info` names it\n");
   if (r->picked.snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
-  if (r->request.only.len) output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
+  if (r->request.only.len && !r->request.check)
+    output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
   if (result->checked)
     output_text(out, "  checks    %zu/%zu passed (%s)\n", check_report_passed(&result->report), result->report.len,
                 check_level_name(r->request.level));
@@ -201,13 +231,30 @@ static void adopt(RestoreCommand *r) {
   strlist_free(&own.paths);
 }
 
+/* Something that exists, without the word that it may go. Whether a database may go into a directory that holds others,
+ * its engine knows. */
+static bool is_in_the_way(const RestoreCommand *r) {
+  struct stat st;
+  if (!r->target || r->request.overwrite || stat(r->target, &st) != 0) return false;
+  bool one_of_many = S_ISDIR(st.st_mode) && strcmp(r->picked.snapshot.engine, "sqlite") == 0;
+  return !one_of_many && recovery_holds_something(r->target);
+}
+
+static Error *refuse(const RestoreCommand *r) {
+  AUTO_FREE char *name = shell_quote(last_part(r->target));
+  return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: it exists", r->target),
+                  "restore to another path, or allow it to be replaced: --confirm %s", name);
+}
+
 static bool wants_recovery_point(const RestoreCommand *r) {
-  return r->recovery.needed && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
+  return r->recovery.needed && r->request.overwrite && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
 }
 
 static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
+  /* Said before a hook stops an application. */
+  if (hooks && hooks->before_restore && is_in_the_way(r)) return refuse(r);
   if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
   TRY(context_progress_start(r->ctx));
   /* After the hook, which may stop the application: then nothing is written between this and the restore. */
@@ -274,6 +321,7 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
               time_format_local(r->picked.snapshot.time_ns, when), from);
   output_text(out, "  target    %s%s\n", target,
               p->would_overwrite ? " (exists, would be OVERWRITTEN)"
+              : is_in_the_way(r) ? " (exists: refused without --confirm and its name)"
               : p->target_exists ? " (exists)"
                                  : "");
   if (p->would_overwrite && r->recovery.needed)
@@ -321,6 +369,7 @@ Error *cmd_restore(CliContext *ctx, const Args *args UNUSED) {
   Error *err = run(&r);
   strlist_free(&r.request.only);
   free(r.target);
+  free(r.source_path);
   recovery_free(&r.recovery);
   picked_free(&r.picked);
   repositories_close(&r.repositories);

@@ -34,9 +34,18 @@ Verbosity output_verbosity(const Output *out) { return out->options.verbosity; }
 /* ---- data ----------------------------------------------------------------------------------------------------------
  */
 
+/* Before anything else is written where the bar may stand: on a terminal both streams are one screen. */
+static void clear_bar(Output *out) {
+  if (!out->bar_shown) return;
+  fputs("\r\033[K", out->options.notes);
+  fflush(out->options.notes);
+  out->bar_shown = false;
+}
+
 static void write_data(Output *out, const void *data, size_t len) {
   if (len == 0) return;
   LOCKED(&out->mutex);
+  clear_bar(out);
   if (fwrite(data, 1, len, out->options.data) != len && out->lost_errno == 0) out->lost_errno = errno ? errno : EIO;
 }
 
@@ -76,8 +85,7 @@ void output_json_set_name(json_t *object, const char *key, Bytes name) {
 }
 
 static char *json_line(json_t *take) {
-  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15));
-  ; /* 0.037 stays 0.037 */
+  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15)); /* 0.037 stays 0.037 */
   json_decref(take);
   CHECK(text);
   return text;
@@ -99,12 +107,6 @@ Error *output_finish(Output *out) {
 
 /* ---- everything else -----------------------------------------------------------------------------------------------
  */
-
-static void clear_bar(Output *out) {
-  if (!out->bar_shown) return;
-  fputs("\r\033[K", out->options.notes);
-  out->bar_shown = false;
-}
 
 /* Best effort: when standard error is gone there is nobody to tell. */
 static void write_notes(Output *out, const char *text) {

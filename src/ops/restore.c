@@ -38,6 +38,7 @@ static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckRep
   DrillTarget target = {.path = request->target,
                         .facts_json = request->snapshot->facts_json,
                         .source_path = request->source_path,
+                        .only = &request->only,
                         .amid = request->overwrite,
                         .scratch_dir = ops->scratch_dir};
   progress_phase(ops->progress, "checking the copy", false);
@@ -92,6 +93,7 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
     err = engine->ops->restore(engine, &plan, ops_source_base(source), ops->cancel);
     if (err_is(err, ERR_NO_SPACE)) err = err_hint(err, "make room, or restore to a roomier place: --to");
     out->stats = *ops_source_stats(source);
+    out->stats.files += ops_source_base(source)->empty_files;
     ops_source_free(source);
     engine_free(engine);
   }

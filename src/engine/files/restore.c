@@ -27,6 +27,7 @@ typedef struct Restore {
   size_t len, cap;
   Entry **closed; /* directories that get their attributes at the end, inner ones before outer ones */
   size_t closed_len, closed_cap;
+  uint64_t empty_files;
 } Restore;
 
 /* The owner of a directory has no more rights in it than its mode says. */
@@ -81,6 +82,7 @@ static Error *make_empty_file(Restore *job, const Entry *entry) {
   if (rc) return target_failed(job->target, entry->path, "creating it", rc);
   target_apply(job->target, &(AttrPlace){.fd = fd, .dir_fd = -1}, entry);
   close(fd);
+  job->empty_files++;
   return NULL;
 }
 
@@ -214,6 +216,7 @@ static Error *visit_second(void *ctx, const Entry *entry) {
 static Error *restore_all(Restore *job, Source *source) {
   Target *target = job->target;
   TRY(source->ops->entries(source, visit_first, job, job->cancel));
+  source->empty_files += job->empty_files;
   TRY(source->ops->fetch(source, target_fetch_ops(target), target, job->cancel));
   TRY(source->ops->entries(source, visit_second, job, job->cancel));
   while (job->len > 0) leave_last(job);
