@@ -163,7 +163,7 @@ static Error *newest(const Ops *ops, SnapshotList *list, const char *source, Sna
     AUTO_FREE char *text = mem_printf("passing over %.8s of %s, %s: name it by its id if it is meant", id,
                                       time_format_local(last->time_ns, when),
                                       is_recovery_point(last) ? "a recovery point" : "made of a damaged database");
-    ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+    ops->notice(ops->notice_ctx, NOTICE_WARNING, bytes(NULL, 0), text);
   }
   take_item(list, at, out);
   return NULL;
