@@ -347,10 +347,11 @@ static void test_others_come_while_we_fetch(void **state) {
     sqlite3 *db = NULL;
     shared_wait(&shared->go);
     if (sqlite3_open(f->db, &db) != SQLITE_OK) _exit(3);
+    int rc = sqlite3_exec(db, "SELECT * FROM total", NULL, NULL, NULL); /* the old one is locked all the while */
     shared->ready = 1;
     shared_wait(&shared->stop);
     (void)sqlite3_close(db);
-    _exit(0);
+    _exit(rc == SQLITE_BUSY ? 0 : 4);
   }
   int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   PublishOptions options = {.sys = sys_real(), .dir_fd = dir, .dir = f->dir, .name = "new.db", .size = 4096};
@@ -358,6 +359,11 @@ static void test_others_come_while_we_fetch(void **state) {
   file_put(path_in(f, "new.db-wal", path), "log", 3);
   assert_err(publish_commit(publish), ERR_NOT_EMPTY);
   assert_false(file_exists(path_in(f, "new.db", path)));
+  options.name = "theirs.db";
+  assert_ok(publish_begin(&options, &publish, NULL));
+  file_put(path_in(f, "theirs.db", path), "precious", 8);
+  assert_err(publish_commit(publish), ERR_NOT_EMPTY);
+  assert_true(file_equals(path, bytes("precious", 8)));
   create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
   options.name = "app.db";
   options.overwrite = true;
