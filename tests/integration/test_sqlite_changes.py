@@ -82,6 +82,7 @@ def test_restore_is_refused_while_an_idle_application_has_it_open(hf):
     db.execute("DELETE FROM t WHERE a>10")
     result = hf.run("restore", "sqlite:" + path, "--to", path, "--confirm", "app.db", "--repo", repo, check=11)
     assert "process %d uses the database" % os.getpid() in result.err
+    assert "app.db@" + snapshot[:8] in result.err  # the recovery point is the newest now
     assert db.execute("SELECT count(*) FROM t").fetchone() == (10,)
     db.close()
     assert len(content(path)) == 10
