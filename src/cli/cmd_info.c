@@ -146,9 +146,9 @@ static void print_json(const InfoCommand *c, json_t *facts) {
   const Snapshot *s = &c->picked.snapshot;
   json_t *doc = output_document("info");
   json_object_set_new(doc, "id", json_uuid(&s->id));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(c->picked.from->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(c->picked.from->place.name));
   json_object_set_new(doc, "key", json_text_or_null(s->key));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(s->source)));
+  output_json_set_name(doc, "source", bytes_str(s->source));
   json_object_set_new(doc, "series", json_uuid(&s->series));
   json_object_set_new(doc, "engine", json_string(s->engine));
   json_object_set_new(doc, "host", json_text_or_null(s->host));

@@ -41,7 +41,7 @@ static bool is_wanted(const LsCommand *ls, const Snapshot *s) {
 static void snapshot_json(const LsCommand *ls, const OpenRepository *r, const Snapshot *s) {
   json_t *doc = output_document("snapshot");
   json_object_set_new(doc, "id", json_uuid(&s->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(s->source)));
+  output_json_set_name(doc, "source", bytes_str(s->source));
   json_object_set_new(doc, "engine", json_string(s->engine));
   json_object_set_new(doc, "host", json_text_or_null(s->host));
   json_object_set_new(doc, "time", json_time(s->time_ns));
@@ -58,7 +58,7 @@ static void snapshot_json(const LsCommand *ls, const OpenRepository *r, const Sn
   for (size_t i = 0; i < s->labels_len; i++)
     json_object_set_new(labels, s->labels[i].key, output_json_name(bytes_str(s->labels[i].value)));
   json_object_set_new(doc, "labels", labels);
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(r->place.name));
   output_json(ls->ctx->output, doc);
 }
 
@@ -135,8 +135,7 @@ static Error *list_snapshots(LsCommand *ls, const char *source) {
   table_free(table);
   if (!done) return first;
   err_free(first);
-  if (ls->w.notices) return err_new(ERR_CORRUPT, "%llu snapshots do not open", (unsigned long long)ls->w.notices);
-  return NULL;
+  return workspace_unopened(&ls->w);
 }
 
 /* ---- what is in one ------------------------------------------------------------------------------------------------
@@ -144,16 +143,16 @@ static Error *list_snapshots(LsCommand *ls, const char *source) {
 
 static void entry_json(Output *out, const Entry *e) {
   json_t *doc = output_document("entry");
-  json_object_set_new(doc, "path", output_json_name(e->path));
+  output_json_set_name(doc, "path", e->path);
   json_object_set_new(doc, "kind", json_string(entry_type_name(e->type)));
   json_object_set_new(doc, "mode", json_integer((json_int_t)e->mode));
   json_object_set_new(doc, "uid", json_integer((json_int_t)e->uid));
   json_object_set_new(doc, "gid", json_integer((json_int_t)e->gid));
-  json_object_set_new(doc, "user", output_json_name(e->user));
-  json_object_set_new(doc, "group", output_json_name(e->group));
+  output_json_set_name(doc, "user", e->user);
+  output_json_set_name(doc, "group", e->group);
   json_object_set_new(doc, "size_bytes", json_count(e->size));
   json_object_set_new(doc, "mtime_ns", json_integer((json_int_t)e->mtime_ns));
-  if (e->target.len) json_object_set_new(doc, "target", output_json_name(e->target));
+  if (e->target.len) output_json_set_name(doc, "target", e->target);
   output_json(out, doc);
 }
 
@@ -259,13 +258,14 @@ static Error *run(LsCommand *ls) {
   if (!text) return list_snapshots(ls, name);
   AUTO_FREE char *selector = NULL;
   AUTO_FREE char *source = NULL;
+  AUTO_FREE char *suspect = NULL;
   TRY(cli_source_selector(&ls->w, text, &selector));
   When when, alone;
-  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, NULL));
+  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, &suspect));
   Error *no_moment = when_parse(text, sys_now_ns(ls->ctx->sys), &alone);
   bool is_id = !no_moment && alone.kind == WHEN_SNAPSHOT;
   err_free(no_moment);
-  if (!when.said && !path && !is_id) return list_snapshots(ls, selector);
+  if (!when.said && !path && !is_id) return ops_suspect_moment(list_snapshots(ls, selector), suspect);
   return list_content(ls, text, path);
 }
 

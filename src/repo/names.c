@@ -72,7 +72,8 @@ bool name_is_object(const char *key) {
   component(&at, folder);
   bool good = false;
   if (strcmp(folder, "packs") == 0) return pack_name_parse(key, &id);
-  if (strcmp(folder, "keys") == 0 || strcmp(folder, "index") == 0) good = take_uuid(&at);
+  if (strcmp(folder, "keys") == 0 || strcmp(folder, "index") == 0 || strcmp(folder, "damaged") == 0)
+    good = take_uuid(&at);
   if (strcmp(folder, "plans") == 0) good = take_number(&at);
   if (strcmp(folder, "keyring") == 0) good = take_keyring(&at);
   if (strcmp(folder, "series") == 0) good = take_two(&at, take_uuid, take_number);

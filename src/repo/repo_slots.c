@@ -120,8 +120,7 @@ Error *repo_put_slot(Repo *repo, const Slot *slot, Cancel *cancel) {
   return store_put(repo->store, name, buf_bytes(&text), PUT_NEW, cancel);
 }
 
-/* ERR_REFUSED when an epoch began that this process does not know: it could neither use it nor give it on. */
-static Error *check_newest_epoch(Repo *repo, Cancel *cancel) {
+Error *repo_check_epoch(Repo *repo, Cancel *cancel) {
   char name[96];
   grant_name(repo->keys->epochs, name);
   StoreStat stat;
@@ -137,10 +136,10 @@ static Error *check_newest_epoch(Repo *repo, Cancel *cancel) {
 
 Error *repo_slot_add(Repo *repo, SlotKind kind, Bytes secret, const char *label, Slot *out, Cancel *cancel) {
   TRY(repo_check_writable(repo));
-  TRY(check_newest_epoch(repo, cancel));
+  TRY(repo_check_epoch(repo, cancel));
   TRY(slot_create(repo->sys, repo->keys, kind, secret, label, out));
   TRY(repo_put_slot(repo, out, cancel));
-  Error *err = check_newest_epoch(repo, cancel);
+  Error *err = repo_check_epoch(repo, cancel);
   if (!err) return NULL;
   char name[96];
   slot_name(&out->id, name);

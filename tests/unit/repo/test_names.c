@@ -42,6 +42,7 @@ static void test_neighbours(void **state UNUSED) {
                                      "keyring/00000000/data/" ID,
                                      "packs/01/" ID,
                                      "index/" ID,
+                                     "damaged/" ID,
                                      "series/" ID "/00000001",
                                      "sessions/" ID "/begin",
                                      "sessions/" ID "/beat-00000001",
