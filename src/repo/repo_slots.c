@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/grant.h"
+#include "repo/names.h"
 #include "repo/repo_impl.h"
 #include "repo/uuid.h"
 
@@ -36,6 +37,7 @@ typedef struct GrantList {
 static Error *keep_grant(void *ctx, const char *key, const StoreStat *stat UNUSED) {
   GrantList *list = (GrantList *)ctx;
   const char *last = strrchr(key, '/') + 1;
+  if (!name_is_object(key)) return NULL;
   if (strcmp(last, "grant") == 0 || (strstr(key, "/slots/") && strcmp(last, list->slot_text) == 0))
     strlist_add(&list->names, key);
   return NULL;
@@ -91,6 +93,7 @@ Error *repo_slots(Repo *repo, SlotVisit *visit, void *ctx, Cancel *cancel) {
   for (size_t i = 0; i < keys.len; i++) {
     AUTO_BUF Buf text = {0};
     Slot slot;
+    if (!name_is_object(keys.items[i])) continue; /* somebody's note */
     TRY(store_get_all(repo->store, keys.items[i], SLOT_SIZE_MAX, &text, cancel));
     TRY(err_wrap(slot_parse(buf_bytes(&text), &slot), "%s", keys.items[i]));
     if (!uuid_equal(&slot.repo, &repo->keys->repo)) continue; /* left by an interrupted init */

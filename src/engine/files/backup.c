@@ -6,11 +6,13 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/timefmt.h"
 #include "engine/files/avoid.h"
 #include "engine/files/batch.h"
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 typedef struct HardLink { /* a file with several names, until all were seen */
   uint64_t names_left;
@@ -80,6 +82,21 @@ static const Device *learn_device(Backup *job, const WalkItem *item) {
   return &job->devices[job->devices_len++];
 }
 
+/* ---- what cannot be stored ---- */
+
+static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
+  Backup *job = (Backup *)ctx;
+  char reason[128];
+  if (errno_value == ENOENT) {
+    read_count(&job->shared.counts.vanished, 1);
+    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
+    return;
+  }
+  read_count(&job->shared.counts.left_out, 1);
+  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
+              strerror_r(errno_value, reason, sizeof reason));
+}
+
 /* ---- entries without content ---- */
 
 static void read_attributes(Backup *job, const WalkItem *item, Entry *out) {
@@ -106,7 +123,7 @@ static Error *add_other(Backup *job, const WalkItem *item) {
   if (entry.type == ENTRY_SYMLINK) {
     int rc = attr_read_link(dispatch_reader(job->dispatch)->attrs, item->dir, item->name, &entry);
     if (rc) {
-      read_notice(&job->shared, rc == ENOENT ? NOTICE_INFO : NOTICE_PARTIAL, item->path, "left out: reading the link");
+      on_trouble(job, item->path, "reading the link", rc);
       return NULL;
     }
     job->symlinks++;
@@ -137,11 +154,19 @@ static Error *add_hard_link(Backup *job, const WalkItem *item, HardLink *link, B
   return NULL;
 }
 
+/* What tells a file from a later one that got its inode number: when it was made, 0 where file systems do not know. */
+static uint64_t birth_of(const WalkItem *item) {
+  struct statx st;
+  if (statx(item->dir->fd, item->name, AT_SYMLINK_NOFOLLOW, STATX_BTIME | STATX_INO, &st) != 0) return 0;
+  if (!(st.stx_mask & STATX_BTIME) || st.stx_ino != item->st->st_ino) return 0;
+  return (uint64_t)st.stx_btime.tv_sec * NS_PER_SECOND + st.stx_btime.tv_nsec;
+}
+
 /* The first name holds the content and is read here and now, since the others depend on its being stored. */
 static Error *add_linked_file(Backup *job, const WalkItem *item, const ReadItem *file) {
   struct {
-    uint64_t device, inode;
-  } id = {.device = item->st->st_dev, .inode = item->st->st_ino};
+    uint64_t device, inode, birth;
+  } id = {.device = item->st->st_dev, .inode = item->st->st_ino, .birth = birth_of(item)};
   Bytes key = bytes(&id, sizeof id);
   HardLink *link = (HardLink *)map_get(job->hard_links, key);
   if (link) return add_hard_link(job, item, link, key);
@@ -237,19 +262,6 @@ static void on_listed(void *ctx, Bytes path, const DirRef *self, NameList *names
   names_keep_only(names, tag);
 }
 
-static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
-  Backup *job = (Backup *)ctx;
-  char reason[128];
-  if (errno_value == ENOENT) {
-    read_count(&job->shared.counts.vanished, 1);
-    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
-    return;
-  }
-  read_count(&job->shared.counts.left_out, 1);
-  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
-              strerror_r(errno_value, reason, sizeof reason));
-}
-
 static const WalkOps walk_ops = {.item = on_item, .listed = on_listed, .trouble = on_trouble};
 
 static void on_missing_root(Backup *job, const Root *root, int errno_value) {
@@ -289,6 +301,16 @@ static Error *walk_directory(Backup *job, const Root *root, Cancel *cancel) {
   return walk_tree(&spec);
 }
 
+/* 0, or errno. */
+static int try_reading(int dir_fd, const char *name, const struct stat *st) {
+  if (lockguard_enter(st) != LOCKGUARD_FREE) return 0; /* left out when it is read */
+  int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  int rc = fd < 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  lockguard_leave(st);
+  return rc;
+}
+
 static Error *store_single(Backup *job, const Root *root) {
   const char *slash = strrchr(root->absolute, '/');
   AUTO_FREE char *parent =
@@ -301,9 +323,8 @@ static Error *store_single(Backup *job, const Root *root) {
     return NULL;
   }
   if (job->roots.layout == LAYOUT_FILE && S_ISREG(st.st_mode)) {
-    int opened = openat(fd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0) return unreadable(root, errno, fd);
-    close(opened);
+    int rc = try_reading(fd, slash + 1, &st);
+    if (rc) return unreadable(root, rc, fd);
   }
   DirRef *dir = dirref_new(fd);
   bool descend = false;
@@ -392,6 +413,14 @@ static char *facts_json(Backup *job) {
   return text;
 }
 
+/* A pattern that is mistyped leaves out everything, and nobody would notice before the day of the restore. */
+static void warn_if_empty(Backup *job) {
+  uint64_t kept = atomic_load(&job->shared.counts.files) + job->symlinks + job->hardlinks + job->specials;
+  if (kept > 0 || job->excluded == 0) return;
+  read_notice(&job->shared, NOTICE_WARNING, bytes(NULL, 0),
+              "the patterns leave out every file: none is in the snapshot");
+}
+
 static void backup_free(Backup *job) {
   size_t pos = 0;
   Bytes key;
@@ -417,6 +446,7 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
     err = store_roots(&job, cancel);
     err = err_first(err, dispatch_finish(job.dispatch));
   }
+  if (!err) warn_if_empty(&job);
   read_notices_finish(&job.shared);
   if (!err) *out = (EngineFacts){.json = facts_json(&job)};
   backup_free(&job);

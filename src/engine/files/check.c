@@ -13,6 +13,7 @@
 #include "engine/files/rotate.h"
 #include "engine/files/walk.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 enum { EXAMPLES = 3, COMPARE_BYTES = 256 * 1024 };
 
@@ -121,13 +122,21 @@ static void compare_content(Check *job, const WalkItem *item, const DirRef *sour
     if (!same_bytes(job, mine, -1)) differs(&job->unreadable, item->path, true);
     return;
   }
-  AUTO_FD int theirs = open_file(source, source_name);
-  if (theirs < 0) {
+  struct stat st;
+  /* A database that this process has open itself must not be opened here: that would drop its locks. */
+  if (fstatat(source->fd, source_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || lockguard_enter(&st) != LOCKGUARD_FREE) {
     job->changed_since++;
     return;
   }
-  bool same = is_packed_log(job, item->name) ? same_sum(mine, theirs) : same_bytes(job, mine, theirs);
-  differs(&job->content, item->path, !same);
+  int theirs = open_file(source, source_name);
+  if (theirs < 0) {
+    job->changed_since++;
+  } else {
+    bool same = is_packed_log(job, item->name) ? same_sum(mine, theirs) : same_bytes(job, mine, theirs);
+    differs(&job->content, item->path, !same);
+    close(theirs);
+  }
+  lockguard_leave(&st);
 }
 
 static bool same_link(Check *job, const WalkItem *item, const DirRef *source, const char *source_name) {

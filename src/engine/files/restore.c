@@ -56,8 +56,19 @@ static int make_way(const Target *target, const TargetPlace *place) {
   return unlinkat(place->dir->fd, place->name, 0) == 0 || errno == ENOENT ? 0 : errno;
 }
 
+/* What stands where a directory belongs; what cannot be removed is reported when the directory is made. */
+static void make_way_for_directory(Target *target, Bytes path) {
+  TargetPlace place;
+  struct stat st;
+  if (path.len == 0 || !target_is_shared(target) || target_place(target, path, &place) != 0) return;
+  if (fstatat(place.dir->fd, place.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+    (void)unlinkat(place.dir->fd, place.name, 0);
+  dirref_drop(place.dir);
+}
+
 static Error *make_empty_file(Restore *job, const Entry *entry) {
   TargetPlace place;
+  target_yield_mark(job->target, entry->path);
   int rc = target_place(job->target, entry->path, &place);
   if (rc) return target_failed(job->target, entry->path, "creating it", rc);
   rc = make_way(job->target, &place);
@@ -80,7 +91,9 @@ static Error *visit_first(void *ctx, const Entry *entry) {
   if (!target_wants(job->target, entry)) return NULL;            /* reports paths that are none, of any type */
   if (entry->type == ENTRY_FILE) return make_empty_file(job, entry);
   if (entry->type == ENTRY_HARDLINK && entry_path_valid(entry->target)) target_needs(job->target, entry->target);
-  return entry->type == ENTRY_DIR ? make_directory(job, entry) : NULL;
+  if (entry->type != ENTRY_DIR) return NULL;
+  make_way_for_directory(job->target, entry->path);
+  return make_directory(job, entry);
 }
 
 /* ---- the second time ---- */

@@ -52,6 +52,7 @@ static bool open_in_place(RestoreFile *file, const TargetPlace *place) {
 static int open_file(Target *target, RestoreFile *file) {
   const Entry *entry = file->base.entry;
   TargetPlace place;
+  target_yield_mark(target, entry->path);
   int rc = target_place(target, entry->path, &place);
   if (rc) return rc;
   bool delta = target_is_shared(target) && target_plan(target)->delta && !file->packed;

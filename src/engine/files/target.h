@@ -26,6 +26,9 @@ bool target_wants(Target *target, const Entry *entry);
 /* A selected hard link needs the content of `path`: it is wanted too, from now on. */
 void target_needs(Target *target, Bytes path);
 uint64_t target_wanted(const Target *target); /* how many were */
+/* A file is about to be made at `path`. If that is the mark of an unfinished restore, the source was one, and so is the
+ * copy: the snapshot's takes the place of ours, and stays. */
+void target_yield_mark(Target *target, Bytes path);
 
 typedef struct TargetPlace {
   DirRef *dir; /* held: drop it */

@@ -2,6 +2,7 @@
  * opened or read is a check that did not pass, not an error of the check. */
 #include <stdlib.h>
 
+#include "base/entry.h"
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_engine.h"
@@ -210,7 +211,8 @@ static Error *check_source(const Copy *copy, InspectDepth depth, const json_t *f
   if (!source) return NULL;
   const char *member = json_string_value(json_object_get(copy->record, "path"));
   bool dir = stat(source, &st) == 0 && S_ISDIR(st.st_mode);
-  AUTO_FREE char *path = dir && member ? fs_join(source, member) : mem_strdup(source);
+  bool below = dir && member && entry_path_valid(bytes_str(member));
+  AUTO_FREE char *path = below ? fs_join(source, member) : mem_strdup(source);
   json_t *facts = json_object();
   Error *err = inspect_source(copy, path, depth, facts);
   if (!err) compare_facts(copy, facts, found, ", as in the source");
@@ -284,7 +286,8 @@ static Error *check_members(const Checks *checks, const json_t *members) {
   }
   json_array_foreach(members, i, member) {
     const char *name = json_string_value(json_object_get(member, "path"));
-    if (!name) continue;
+    if (!name || !*name || !entry_path_valid(bytes_str(name))) /* a hostile record must not have other files read */
+      return err_new(ERR_CORRUPT, "checking %s: the snapshot's record names what is not below it", path);
     AUTO_FREE char *file = fs_join(path, name);
     Copy copy = {.checks = checks, .name = name, .path = file, .record = member};
     TRY(check_copy(&copy));

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_dbfile.h"
+#include "engine/sqlite/sqlite_users.h"
 #include "sys/fs.h"
 #include "sys/temporary.h"
 
@@ -43,6 +44,21 @@ static Error *refuse_existing(const Publish *p, const char *name) {
                   "restore to another path, or allow it to be replaced: --confirm %s", p->name);
 }
 
+static Error *refuse_in_use(const Publish *p, const char *process) {
+  return err_hint(err_new(ERR_REFUSED, "restoring to %s: %s uses the database there", p->path, process),
+                  "stop the application (`fuser -v %s` shows it), or restore to another path", p->path);
+}
+
+/* With the exclusive lock held; an application that is idle holds none. */
+static Error *check_users(const Publish *p) {
+  struct stat st;
+  if (!p->old || fstatat(p->dir_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) != 0) return NULL;
+  pid_t pid = users_find(&st, p->name);
+  if (!pid) return NULL;
+  AUTO_FREE char *process = mem_printf("process %ld", (long)pid);
+  return refuse_in_use(p, process);
+}
+
 static Error *lock_old(Publish *p, Sys *sys, Cancel *cancel) {
   struct stat st;
   if (fstatat(p->dir_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -50,20 +66,24 @@ static Error *lock_old(Publish *p, Sys *sys, Cancel *cancel) {
   if (!S_ISREG(st.st_mode)) return err_new(ERR_REFUSED, "restoring to %s: what is there is no regular file", p->path);
   TRY(dbfile_open(p->path, true, &p->old));
   Error *err = dbfile_lock(p->old, sys, SQLITE_LOCK_EXCLUSIVE, LOCK_WAIT_MS, cancel);
+  if (!err) return check_users(p);
   if (!err_is(err, ERR_UNREACHABLE)) return err;
   err_free(err);
-  return err_hint(err_new(ERR_REFUSED, "restoring to %s: another process uses the database there", p->path),
-                  "stop the application (`fuser -v %s` shows it), or restore to another path", p->path);
+  return refuse_in_use(p, "another process");
 }
 
-static Error *check_target(Publish *p, Sys *sys, Cancel *cancel) {
-  if (p->overwrite) return lock_old(p, sys, cancel);
-  if (name_exists(p, p->name)) return refuse_existing(p, p->name);
+/* A log or journal that SQLite would apply to the new file. */
+static Error *check_companions(const Publish *p) {
   for (size_t i = 0; i < STATEFUL_COUNT; i++) {
     AUTO_FREE char *companion = mem_printf("%s%s", p->name, COMPANIONS[i]);
     if (name_exists(p, companion)) return refuse_existing(p, companion);
   }
   return NULL;
+}
+
+static Error *check_target(Publish *p, Sys *sys, Cancel *cancel) {
+  if (p->overwrite) return lock_old(p, sys, cancel);
+  return name_exists(p, p->name) ? refuse_existing(p, p->name) : check_companions(p);
 }
 
 /* All the room at once: a full disk shows now. Some file systems cannot do it; there the size alone is set. */
@@ -176,6 +196,8 @@ static Error *put_in_place(Publish *p) {
  * new file comes second: a crash in between leaves the old database, and its log under the temporary name. */
 static Error *commit(Publish *p) {
   if (p->sync) TRY(fs_sync(p->fd, p->path));
+  /* Fetching may have taken long: somebody may have come meanwhile. */
+  TRY(p->overwrite ? check_users(p) : check_companions(p));
   if (p->overwrite) TRY(move_aside(p));
   TRY(put_in_place(p));
   return NULL;
