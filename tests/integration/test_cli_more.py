@@ -486,7 +486,7 @@ def test_adopting_a_replaced_database(hf):
     os.replace(other, path)
     refused = hf.run("backup", "sqlite:" + path, "--repo", repo, check=REFUSED)
     assert "source adopt" in refused.err
-    name = re.search(r"source adopt (\S+)`", refused.err).group(1)
+    name = re.search(r"source adopt (\S+) --repo", refused.err).group(1)
     plan, = hf.ok("source", "adopt", name, "--plan", "--repo", repo, "--json").of("adoption")
     assert plan["changed"] and not plan["adopted"]
     assert hf.run("backup", "sqlite:" + path, "--repo", repo).code == REFUSED
