@@ -53,7 +53,7 @@ static void series_fill(const Ops *ops, Series *s, const char *name, const char 
 
 static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity, Series *out) {
   SeriesList list = {0};
-  TRY(series_list_whole(repo, &list, ops->cancel));
+  TRY(series_list_intact(repo, &list, ops->cancel));
   const Series *known = series_by_name(&list, request->name);
   Error *err = NULL;
   Series series = {0};

@@ -96,7 +96,7 @@ static int series_order(const void *a, const void *b) {
   return memcmp(&x->id, &y->id, sizeof x->id);
 }
 
-Error *series_list_whole(Repo *repo, SeriesList *out, Cancel *cancel) {
+Error *series_list_intact(Repo *repo, SeriesList *out, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
   TRY(repo_list_keys(repo, "series/", &names, cancel));
   SeriesList list = {0};
@@ -119,7 +119,7 @@ Error *series_list_whole(Repo *repo, SeriesList *out, Cancel *cancel) {
 
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
   SeriesList list = {0};
-  TRY(series_list_whole(repo, &list, cancel));
+  TRY(series_list_intact(repo, &list, cancel));
   Error *err = STEAL(list.broken);
   if (err)
     series_list_free(&list);
