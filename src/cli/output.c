@@ -34,9 +34,19 @@ Verbosity output_verbosity(const Output *out) { return out->options.verbosity; }
 /* ---- data ----------------------------------------------------------------------------------------------------------
  */
 
+static void clear_bar(Output *out) {
+  if (!out->bar_shown) return;
+  fputs("\r\033[K", out->options.notes);
+  out->bar_shown = false;
+}
+
 static void write_data(Output *out, const void *data, size_t len) {
   if (len == 0) return;
   LOCKED(&out->mutex);
+  if (out->bar_shown) { /* data may go to the same terminal */
+    clear_bar(out);
+    fflush(out->options.notes);
+  }
   if (fwrite(data, 1, len, out->options.data) != len && out->lost_errno == 0) out->lost_errno = errno ? errno : EIO;
 }
 
@@ -88,12 +98,6 @@ Error *output_finish(Output *out) {
 
 /* ---- everything else -----------------------------------------------------------------------------------------------
  */
-
-static void clear_bar(Output *out) {
-  if (!out->bar_shown) return;
-  fputs("\r\033[K", out->options.notes);
-  out->bar_shown = false;
-}
 
 /* Best effort: when standard error is gone there is nobody to tell. */
 static void write_notes(Output *out, const char *text) {
