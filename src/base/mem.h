@@ -23,6 +23,15 @@ void mem_free_pages(void *take, size_t size);
 #define NEW(Type) ((Type *)mem_alloc(sizeof(Type)))
 #define NEW_ARRAY(Type, count) ((Type *)mem_array((count), sizeof(Type)))
 
+/* Room for one more behind the first `len` of an array of `cap`, which doubles; it begins with `least`. */
+#define MEM_ROOM(array, len, cap, least)                                                \
+  do {                                                                                  \
+    if ((len) == (cap)) {                                                               \
+      (cap) = (cap) ? (cap)*2 : (least);                                                \
+      (array) = (__typeof__(array))mem_resize((array), (size_t)(cap), sizeof *(array)); \
+    }                                                                                   \
+  } while (0)
+
 static inline void mem_cleanup(void *slot) {
   void **p = (void **)slot;
   free(*p);

@@ -355,6 +355,7 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
 }
 
 Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+  CHECK(request->repos_len > 0);
   TRY(check_memory(ops, request));
   Error *err = backup_once(ops, request, out);
   if (!err_is(err, ERR_CORRUPT) || request->mode == BACKUP_FULL || out->len) return err;

@@ -51,10 +51,7 @@ static Error *parser_error(const Builder *b) {
 }
 
 static void append(YamlNode *parent, YamlNode *take) {
-  if (parent->len == parent->cap) {
-    parent->cap = parent->cap ? parent->cap * 2 : 4;
-    parent->items = (YamlNode **)mem_resize(parent->items, parent->cap, sizeof(YamlNode *));
-  }
+  MEM_ROOM(parent->items, parent->len, parent->cap, 4);
   parent->items[parent->len++] = take;
 }
 
