@@ -5,6 +5,7 @@
 #ifndef HF_BASE_MEM_H
 #define HF_BASE_MEM_H
 
+#include <stdarg.h>
 #include <stdlib.h>
 
 #include "base/base.h"
@@ -16,6 +17,7 @@ void *mem_dup(const void *data, size_t len);             /* NULL when len is 0 *
 char *mem_strdup(const char *text);                      /* NULL stays NULL */
 char *mem_strndup(const char *text, size_t len);
 char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
+char *mem_vprintf(const char *fmt, va_list args) PRINTF_LIKE(1, 0);
 /* Page-aligned, zeroed, for the data plane; free with mem_free_pages. */
 void *mem_pages(size_t size);
 void mem_free_pages(void *take, size_t size);

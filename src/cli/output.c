@@ -53,10 +53,9 @@ static void write_data(Output *out, const void *data, size_t len) {
 void output_bytes(Output *out, Bytes data) { write_data(out, data.data, data.len); }
 
 void output_text(Output *out, const char *fmt, ...) {
-  AUTO_FREE char *text = NULL;
   va_list args;
   va_start(args, fmt);
-  CHECK(vasprintf(&text, fmt, args) >= 0);
+  AUTO_FREE char *text = mem_vprintf(fmt, args);
   va_end(args);
   write_data(out, text, strlen(text));
 }
@@ -119,8 +118,7 @@ void output_bar(Output *out, const char *line) {
 
 static void note_line(Output *out, const char *prefix, const char *fmt, va_list args) PRINTF_LIKE(3, 0);
 static void note_line(Output *out, const char *prefix, const char *fmt, va_list args) {
-  AUTO_FREE char *text = NULL;
-  CHECK(vasprintf(&text, fmt, args) >= 0);
+  AUTO_FREE char *text = mem_vprintf(fmt, args);
   AUTO_FREE char *line = mem_printf("%s%s\n", prefix, text);
   write_notes(out, line);
 }

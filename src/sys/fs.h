@@ -16,6 +16,12 @@ static inline void fd_cleanup(int *fd) {
   if (*fd >= 0) close(*fd);
 }
 #define AUTO_FD __attribute__((cleanup(fd_cleanup)))
+/* What STEAL is for pointers. */
+static inline int fd_steal(int *fd) {
+  int stolen = *fd;
+  *fd = -1;
+  return stolen;
+}
 
 /* flags as open(2); O_CLOEXEC is added. */
 Error *fs_open(const char *path, int flags, mode_t mode, int *out_fd) NODISCARD;
