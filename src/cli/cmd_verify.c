@@ -118,6 +118,9 @@ static json_t *summary_json(const VerifyCommand *v, const JobStart *job, const V
   json_object_set_new(doc, "frames", json_count(s->frames));
   json_object_set_new(doc, "bytes", json_count(s->bytes));
   json_object_set_new(doc, "damaged", json_count(s->damaged));
+  json_object_set_new(doc, "replaced", json_count(s->replaced));
+  json_object_set_new(doc, "mended", json_count(s->mended));
+  json_object_set_new(doc, "unnoted", json_count(s->unnoted));
   json_object_set_new(doc, "duration_seconds", json_seconds(duration_ns));
   return doc;
 }
@@ -137,17 +140,28 @@ static void print_text(const VerifyCommand *v, const VerifyOptions *o, const Ver
     output_text(out, "  not due   %llu pack%s\n", (unsigned long long)s->packs_skipped,
                 s->packs_skipped == 1 ? "" : "s");
   if (s->damaged) output_text(out, "  damaged   %llu\n", (unsigned long long)s->damaged);
+  if (s->replaced)
+    output_text(out, "  replaced  %llu damaged pack%s: all that is needed of %s stands in others\n",
+                (unsigned long long)s->replaced, s->replaced == 1 ? "" : "s", s->replaced == 1 ? "it" : "them");
+  if (s->mended)
+    output_text(out, "  mended    %llu pack%s found damaged before, whole now\n", (unsigned long long)s->mended,
+                s->mended == 1 ? "" : "s");
 }
 
 /* ---- one repository ------------------------------------------------------------------------------------------------
  */
 
-static Error *damage_error(uint64_t damaged, const char *name) {
-  return err_hint(err_new(ERR_CORRUPT, "%s: %llu damaged or missing", name, (unsigned long long)damaged),
-                  "a backup stores again what is missing of sources that still exist, but not what stands there "
-                  "damaged: move damaged "
-                  "packs out of the repository (keep them), then back up; "
-                  "`holdfast restore` brings back everything else");
+static Error *damage_error(const VerifyStats *stats, const char *name) {
+  Error *err = err_new(ERR_CORRUPT, "%s: %llu damaged or missing", name, (unsigned long long)stats->damaged);
+  if (stats->unnoted)
+    return err_hint(err,
+                    "%llu damaged pack%s could not be noted in the repository, so backups go on to count on %s: verify "
+                    "again where the repository can be written, then back up",
+                    (unsigned long long)stats->unnoted, stats->unnoted == 1 ? "" : "s",
+                    stats->unnoted == 1 ? "it" : "them");
+  return err_hint(err,
+                  "back up again: the next backup of each source reads everything and stores anew what was lost; "
+                  "what no source has any more is named above, and `holdfast restore` brings back all the rest");
 }
 
 static Error *verify_repository(VerifyCommand *v, const Uuid *snapshot) {
@@ -170,7 +184,7 @@ static Error *verify_repository(VerifyCommand *v, const Uuid *snapshot) {
   else if (!err && output_verbosity(v->ctx->output) > VERBOSITY_QUIET)
     print_text(v, &options, &stats, duration);
   json_decref(doc);
-  if (!err && stats.damaged) err = damage_error(stats.damaged, v->current->place.name);
+  if (!err && stats.damaged) err = damage_error(&stats, v->current->place.name);
   JobOutcome outcome = {.repository_id = &v->current->repo->keys->repo,
                         .read_bytes = stats.bytes,
                         .files = stats.objects,

@@ -75,7 +75,7 @@ static bool consider(Workspace *w, const Series *series, const char *target, Rec
 Error *recovery_find(Workspace *w, Repo *repo, const char *name, const char *target, Recovery *out) {
   *out = (Recovery){0};
   SeriesList list = {0};
-  TRY(series_list_intact(repo, &list, w->ctx->cancel));
+  TRY(series_list_readable(repo, &list, w->ctx->cancel));
   const Series *own = series_by_name(&list, name);
   bool found = own && consider(w, own, target, out);
   for (size_t i = 0; i < list.len && !found; i++) found = consider(w, &list.items[i], target, out);

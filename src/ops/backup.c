@@ -51,9 +51,11 @@ static void series_fill(const Ops *ops, Series *s, const char *name, const char 
   s->identity = mem_strdup(identity);
 }
 
-static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity, Series *out) {
+/* ERR_EXISTS: another program made it at this moment. */
+static Error *series_find_or_make(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity,
+                                  Series *out) {
   SeriesList list = {0};
-  TRY(series_list_intact(repo, &list, ops->cancel));
+  TRY(series_list_readable(repo, &list, ops->cancel));
   const Series *known = series_by_name(&list, request->name);
   Error *err = NULL;
   Series series = {0};
@@ -72,6 +74,13 @@ static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *rep
   else
     *out = series;
   return err;
+}
+
+static Error *series_for(const Ops *ops, const BackupRequest *request, Repo *repo, const char *identity, Series *out) {
+  Error *err = series_find_or_make(ops, request, repo, identity, out);
+  if (!err_is(err, ERR_EXISTS)) return err;
+  err_free(err);
+  return series_find_or_make(ops, request, repo, identity, out);
 }
 
 Error *ops_source_adopt(const Ops *ops, Repo *repo, const SourceSpec *spec, const char *name) {
@@ -134,6 +143,7 @@ static SnapshotKind kind_of(const Snapshot *parent, BackupMode mode) {
 
 /* For each repository's buffers; 0: no limit. */
 static uint64_t memory_share(const Ops *ops, const BackupRequest *request) {
+  CHECK(request->repos_len > 0);
   return ops->memory_bytes ? (ops->memory_bytes - OPS_MEMORY_OWN) / request->repos_len : 0;
 }
 
@@ -168,12 +178,12 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
                            .host = ops->host,
                            .progress = ops->progress};
   TRY(writer_begin(t->repo, &options, &t->writer, ops->cancel));
-  size_t broken = writer_broken_segments(t->writer);
-  if (!broken) return NULL;
+  if (!t->parent || writer_has_parent(t->writer)) return NULL;
+  t->kind = SNAPSHOT_FULL;
   AUTO_FREE char *text = mem_printf(
-      "%s: %zu damaged index segment%s (`holdfast verify` names them): everything is read, "
-      "and what they named is stored again",
-      t->repo->store->name, broken, broken == 1 ? "" : "s");
+      "%s: the last snapshot needs what is damaged or missing there (`holdfast verify` names it): everything is read, "
+      "and what was lost is stored again",
+      t->repo->store->name);
   notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
   return NULL;
 }
@@ -355,12 +365,11 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
 }
 
 Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
-  CHECK(request->repos_len > 0);
   TRY(check_memory(ops, request));
   Error *err = backup_once(ops, request, out);
-  if (!err_is(err, ERR_CORRUPT) || request->mode == BACKUP_FULL || out->len) return err;
-  /* What the parent snapshot had is damaged in the repository; the source is at hand: read everything and store it
-   * anew. */
+  if (!err_is(err, ERR_CORRUPT) || out->len) return err;
+  /* Something that the snapshot would need is damaged in the repository, which is noted there now; the source is at
+   * hand: read everything and store it anew. */
   AUTO_FREE char *text = mem_printf("%s; backing up in full instead", err_text(err));
   ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
   backup_result_free(out);

@@ -8,15 +8,11 @@
 static const uint64_t DAY_NS = 86400 * NS_PER_SECOND;
 
 static const ObjectCount KINDS[OBJECT_KINDS] = {
-    {.kind = "packs", .prefix = "packs/"},
-    {.kind = "index segments", .prefix = "index/"},
-    {.kind = "snapshots", .prefix = "snapshots/"},
-    {.kind = "series", .prefix = "series/"},
-    {.kind = "sessions", .prefix = "sessions/"},
-    {.kind = "key slots", .prefix = "keys/"},
-    {.kind = "keyring", .prefix = "keyring/"},
-    {.kind = "marker", .prefix = MARKER_KEY},
-    {.kind = "other", .prefix = ""},
+    {.kind = "packs", .prefix = "packs/"},         {.kind = "index segments", .prefix = "index/"},
+    {.kind = "snapshots", .prefix = "snapshots/"}, {.kind = "series", .prefix = "series/"},
+    {.kind = "sessions", .prefix = "sessions/"},   {.kind = "key slots", .prefix = "keys/"},
+    {.kind = "keyring", .prefix = "keyring/"},     {.kind = "notes of damage", .prefix = "damaged/"},
+    {.kind = "marker", .prefix = MARKER_KEY},      {.kind = "other", .prefix = ""},
 };
 
 static Error *count_object(void *ctx, const char *key, const StoreStat *stat) {
@@ -72,7 +68,7 @@ static Error *count_index(const Ops *ops, Repo *repo, RepoStats *out) {
   TRY(index_open_reading(repo, &index, ops->cancel));
   out->frames = index_frames(index);
   out->segments = index_segments(index);
-  out->packs_missing = index_missing_packs(index);
+  out->packs_missing = index_lost_packs(index);
   Error *err = index_visit_packs(index, count_pack, &out->packs);
   index_free(index);
   return err;

@@ -11,7 +11,7 @@ typedef struct ObjectCount {
   uint64_t objects, bytes;
 } ObjectCount;
 
-enum { OBJECT_KINDS = 9 };
+enum { OBJECT_KINDS = 10 };
 
 typedef struct RepoStats {
   ObjectCount kinds[OBJECT_KINDS]; /* the last: everything else */

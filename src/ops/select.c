@@ -96,7 +96,7 @@ static Error *list_named(const Ops *ops, Repo *repo, const SeriesList *series, c
 Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, SnapshotList *out) {
   if (!text) return list_of(ops, repo, NULL, out);
   SeriesList series = {0};
-  TRY(series_list_intact(repo, &series, ops->cancel));
+  TRY(series_list_readable(repo, &series, ops->cancel));
   const Series *found = NULL;
   Error *err = ops_find_series(ops, repo, &series, text, &found);
   if (found) err = list_named(ops, repo, &series, found, out);

@@ -44,8 +44,9 @@ typedef enum ObjectType { /* on-disk values, in every object's header */
                           OBJECT_TOMBSTONE = 10,
                           OBJECT_LOG = 11,
                           OBJECT_LOG_INDEX = 12,
+                          OBJECT_DAMAGE = 13,
 } ObjectType;
-enum { OBJECT_TYPE_MAX = 12 };
+enum { OBJECT_TYPE_MAX = 13 };
 
 /* Sizes of the data plane. */
 enum {

@@ -9,6 +9,7 @@ struct FrameDecoder {
   Aead *aead;
   Decompressor *decompressor;
   PackKey key; /* whose key the cipher has; kind 0: none yet */
+  bool damage;
 };
 
 FrameDecoder *frame_decoder_new(Repo *repo) {
@@ -48,9 +49,7 @@ static Error *decoder_use_key(FrameDecoder *d, const PackKey *key, Cancel *cance
   return NULL;
 }
 
-static Error *decode(FrameDecoder *d, const FrameLoc *loc, const FrameId *id, uint8_t *sealed, uint8_t *out,
-                     Cancel *cancel) {
-  TRY(decoder_use_key(d, &loc->key, cancel));
+static Error *decode(FrameDecoder *d, const FrameLoc *loc, const FrameId *id, uint8_t *sealed, uint8_t *out) {
   uint8_t aad[FRAME_AAD_LEN];
   frame_aad(&d->repo->keys->repo, loc->type, loc->codec, loc->raw, id, aad);
   size_t len = loc->stored - AEAD_TAG_LEN;
@@ -65,8 +64,16 @@ static Error *decode(FrameDecoder *d, const FrameLoc *loc, const FrameId *id, ui
 Error *frame_decode(FrameDecoder *d, const FrameLoc *loc, const FrameId *id, uint8_t *sealed, uint8_t *out,
                     Cancel *cancel) {
   char name[PACK_NAME_LEN];
-  return err_wrap(decode(d, loc, id, sealed, out, cancel), "%s at byte %u", pack_name(&loc->pack, name), loc->offset);
+  d->damage = false;
+  Error *err = decoder_use_key(d, &loc->key, cancel);
+  if (!err) {
+    err = decode(d, loc, id, sealed, out);
+    d->damage = err != NULL;
+  }
+  return err_wrap(err, "%s at byte %u", pack_name(&loc->pack, name), loc->offset);
 }
+
+bool frame_decoder_saw_damage(const FrameDecoder *d) { return d->damage; }
 
 /* ---- single frames
  * ------------------------------------------------------------------------------------------------------- */
@@ -124,18 +131,33 @@ static void cache_put(FrameReader *r, FrameType type, const FrameId *id, Bytes r
   buf_add(&slot->raw, raw.data, raw.len);
 }
 
-static Error *reader_fetch(FrameReader *r, const FrameLoc *loc, const FrameId *id, Buf *out) {
+/* *damaged: the frame is not what it should be; an error of the store says nothing about it. */
+static Error *reader_fetch(FrameReader *r, const FrameLoc *loc, const FrameId *id, Buf *out, bool *damaged) {
   char name[PACK_NAME_LEN];
   AUTO_BUF Buf sealed = {0};
+  *damaged = false;
   buf_grow(&sealed, loc->stored);
   TRY(store_get(r->repo->store, pack_name(&loc->pack, name), loc->offset, loc->stored, sealed.data, r->cancel));
   buf_clear(out);
   buf_grow(out, loc->raw);
   FrameDecoder *decoder = take_decoder(r);
   Error *err = frame_decode(decoder, loc, id, sealed.data, out->data, r->cancel);
+  *damaged = frame_decoder_saw_damage(decoder);
   give_decoder(r, decoder);
   if (err) buf_clear(out);
   return err;
+}
+
+/* From pack to pack while copies are damaged: each round doubts one that was good until then. */
+static Error *reader_fetch_any(FrameReader *r, FrameType type, const FrameId *id, FrameLoc *loc, Buf *out) {
+  for (;;) {
+    bool damaged;
+    Error *err = reader_fetch(r, loc, id, out, &damaged);
+    if (!damaged) return err;
+    index_doubt(r->index, &loc->pack, err, r->cancel);
+    if (!index_find_good(r->index, type, id, loc)) return err;
+    err_free(err);
+  }
 }
 
 static Error *reader_get(FrameSource *source, FrameType type, const FrameId *id, Buf *out) {
@@ -149,7 +171,7 @@ static Error *reader_get(FrameSource *source, FrameType type, const FrameId *id,
     return err_hint(err_new(ERR_CORRUPT, "frame %.16s…: in no pack that is present", text),
                     "run `holdfast verify` to see what else is missing");
   }
-  TRY(reader_fetch(r, &loc, id, out));
+  TRY(reader_fetch_any(r, type, id, &loc, out));
   cache_put(r, type, id, buf_bytes(out));
   return NULL;
 }

@@ -13,8 +13,11 @@ void frame_decoder_free(FrameDecoder *take);
  * undefined. */
 Error *frame_decode(FrameDecoder *d, const FrameLoc *loc, const FrameId *id, uint8_t *sealed, uint8_t *out,
                     Cancel *cancel) NODISCARD;
+/* Whether the last frame_decode failed because of the frame's bytes, not for want of a key. */
+bool frame_decoder_saw_damage(const FrameDecoder *d);
 
-/* Single frames by id, with a small cache of decoded metadata: for trees, maps and small reads. Thread-safe. */
+/* Single frames by id, with a small cache of decoded metadata: for trees, maps and small reads. A pack whose frame
+ * turns out damaged is doubted (index.h), and another copy is read where there is one. Thread-safe. */
 typedef struct FrameReader FrameReader;
 FrameReader *frame_reader_new(Repo *repo, Index *index, Cancel *cancel);
 void frame_reader_free(FrameReader *take);

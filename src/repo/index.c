@@ -1,5 +1,3 @@
-#include "repo/index.h"
-
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,48 +7,13 @@
 #include "base/mem.h"
 #include "codec/blake3.h"
 #include "repo/frames.h"
-#include "repo/index_small.h"
+#include "repo/index_impl.h"
 #include "repo/plan.h"
 #include "repo/uuid.h"
 #include "sys/fs.h"
 
 enum { CACHE_HASH_LEN = 32, FILTER_MIN_BITS = 1 << 16 };
 #define FILTER_MAX_BITS (UINT64_C(64) * MIB * 8)
-
-typedef struct IndexSegment {
-  char *name; /* "index/<uuid>" */
-  Segment view;
-  uint8_t *mapped; /* from the cache; NULL when the body is in memory */
-  size_t mapped_len;
-  Buf body;
-  uint8_t *absent; /* one bit a pack; NULL: all are present */
-} IndexSegment;
-
-typedef struct PackSeen {
-  Uuid id;
-  uint64_t size;
-} PackSeen;
-
-struct Index {
-  Repo *repo;
-  bool reading; /* nothing will be written: plans do not matter, packs of damaged segments are looked into */
-  size_t broken;
-  Mutex lock;
-  IndexSegment **segments;
-  size_t len, cap;
-  size_t in_small; /* segments [0, in_small) that are small are in this list */
-  SmallIndex small;
-  uint64_t *filter;
-  uint64_t filter_bits, filter_used;
-  uint64_t frames;
-  PackSeen *seen; /* packs present when opened, sorted */
-  size_t seen_len, seen_cap;
-  Plans plans;
-  size_t missing;
-  FrameId *claims; /* open addressing, power of two; an all-zero id is a free place */
-  uint8_t *claim_types;
-  size_t claims_len, claims_cap;
-};
 
 /* ---- the miss filter: two bits in one 64-bit word and two in the next, chosen by the id itself
  * ------------------------------- */
@@ -91,6 +54,7 @@ static void segment_free(IndexSegment *take) {
   if (take->mapped) munmap(take->mapped, take->mapped_len);
   buf_free(&take->body);
   free(take->absent);
+  free(take->doubted);
   free(take->name);
   free(take);
 }
@@ -176,70 +140,6 @@ static void index_add(Index *index, IndexSegment *take) {
     filter_add(index, &take->view);
 }
 
-/* ---- which packs are there
- * ------------------------------------------------------------------------------------------------------ */
-
-static Error *see_pack(void *ctx, const char *key, const StoreStat *stat) {
-  Index *index = (Index *)ctx;
-  PackSeen seen = {.size = stat->size_bytes};
-  if (!pack_name_parse(key, &seen.id)) return NULL; /* not ours */
-  if (index->seen_len == index->seen_cap) {
-    index->seen_cap = index->seen_cap ? index->seen_cap * 2 : 256;
-    index->seen = (PackSeen *)mem_resize(index->seen, index->seen_cap, sizeof *index->seen);
-  }
-  index->seen[index->seen_len++] = seen;
-  return NULL;
-}
-
-static int seen_order(const void *a, const void *b) { return memcmp(a, b, sizeof(Uuid)); }
-
-static Error *list_packs(Index *index, Cancel *cancel) {
-  index->seen_len = 0;
-  TRY(store_list(index->repo->store, "packs/", see_pack, index, cancel));
-  if (index->seen_len) qsort(index->seen, index->seen_len, sizeof *index->seen, seen_order);
-  return NULL;
-}
-
-static bool pack_is_there(const Index *index, const SegmentPack *pack) {
-  const PackSeen *seen = index->seen_len ? (const PackSeen *)bsearch(&pack->id, index->seen, index->seen_len,
-                                                                     sizeof *index->seen, seen_order)
-                                         : NULL;
-  return seen && seen->size == pack->size;
-}
-
-static bool pack_absent(const IndexSegment *segment, uint32_t pack) {
-  return segment->absent && (segment->absent[pack / 8] >> (pack % 8) & 1);
-}
-
-static void mark_absent(Index *index, IndexSegment *segment) {
-  for (uint32_t i = 0; i < segment->view.packs; i++) {
-    SegmentPack pack;
-    segment_pack(&segment->view, i, &pack);
-    if (pack_is_there(index, &pack) && !plans_condemn(&index->plans, &pack.id)) continue;
-    if (!segment->absent) segment->absent = NEW_ARRAY(uint8_t, (segment->view.packs + 7) / 8);
-    segment->absent[i / 8] |= (uint8_t)(1u << (i % 8));
-    index->missing++;
-  }
-}
-
-Error *index_check_packs(Index *index, Cancel *cancel) {
-  LOCKED(&index->lock);
-  TRY(list_packs(index, cancel));
-  for (size_t s = 0; s < index->len; s++) {
-    const IndexSegment *segment = index->segments[s];
-    for (uint32_t i = 0; i < segment->view.packs; i++) {
-      SegmentPack pack;
-      segment_pack(&segment->view, i, &pack);
-      char name[PACK_NAME_LEN];
-      if (!pack_absent(segment, i) && !pack_is_there(index, &pack))
-        return err_hint(
-            err_new(ERR_CORRUPT, "%s: gone or of another size since this backup began", pack_name(&pack.id, name)),
-            "something removes files from the repository; run the backup again, then `holdfast verify`");
-    }
-  }
-  return NULL;
-}
-
 /* ---- opening
  * ------------------------------------------------------------------------------------------------------------------------
  */
@@ -305,6 +205,7 @@ static Error *salvage_pack(Index *index, const PackSeen *seen, Cancel *cancel) {
     segment_free(segment);
     return err;
   }
+  index_judge(index, segment);
   index_add(index, segment);
   return NULL;
 }
@@ -334,14 +235,14 @@ static void collect_small(Index *index) {
 
 static Error *index_load(Index *index, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
-  if (!index->reading) TRY(plans_load(index->repo, &index->plans, cancel));
+  if (!index->reading) TRY(plans_load(index->repo, &index->condemned, cancel));
   TRY(repo_list_keys(index->repo, "index/", &names, cancel));
   if (index->repo->cache_dir) {
     AUTO_FREE char *dir = cache_path(index, "index");
     err_ignore(fs_make_dirs(dir, 0700));
     cache_prune(index, &names);
   }
-  TRY(list_packs(index, cancel));
+  TRY(index_list_packs(index, cancel));
   for (size_t i = 0; i < names.len; i++) {
     IndexSegment *segment;
     if (!is_segment_name(names.items[i])) continue; /* not ours */
@@ -350,7 +251,7 @@ static Error *index_load(Index *index, Cancel *cancel) {
       TRY(pass_over(index, err));
       continue;
     }
-    mark_absent(index, segment);
+    index_judge(index, segment);
     index_add(index, segment);
   }
   if (index->reading && index->broken) TRY(salvage(index, cancel));
@@ -382,7 +283,9 @@ size_t index_broken_segments(const Index *index) { return index->broken; }
 void index_free(Index *take) {
   if (!take) return;
   for (size_t i = 0; i < take->len; i++) segment_free(take->segments[i]);
-  plans_free(&take->plans);
+  uuid_set_free(&take->condemned);
+  uuid_set_free(&take->damaged);
+  uuid_set_free(&take->data_keys);
   small_index_free(&take->small);
   free(take->segments);
   free(take->filter);
@@ -397,7 +300,13 @@ void index_free(Index *take) {
  * ----------------------------------------------------------------------------------------------------------------------
  */
 
-static bool find_small(const Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
+/* `doubted`: also in packs that are known to be damaged. */
+static bool may_use(const IndexSegment *segment, uint32_t entry, bool doubted) {
+  uint32_t pack = segment_pack_of(&segment->view, entry);
+  return !index_bit(segment->absent, pack) && (doubted || !index_bit(segment->doubted, pack));
+}
+
+static bool find_small(const Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
   uint64_t prefix = small_prefix(id);
   for (size_t i = small_index_first(&index->small, id); i < index->small.len; i++) {
     const SmallEntry *e = &index->small.entries[i];
@@ -406,9 +315,23 @@ static bool find_small(const Index *index, FrameType type, const FrameId *id, Fr
     FrameId found = segment_id(&segment->view, e->entry);
     FrameLoc loc;
     segment_loc(&segment->view, e->entry, &loc);
-    if (!frame_id_equal(&found, id) || loc.type != type) continue;
-    if (pack_absent(segment, segment_pack_of(&segment->view, e->entry))) continue;
+    if (!frame_id_equal(&found, id) || loc.type != type || !may_use(segment, e->entry, doubted)) continue;
     if (out) *out = loc;
+    return true;
+  }
+  return false;
+}
+
+static bool find_in(const Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
+  if (find_small(index, type, id, doubted, out)) return true;
+  for (size_t i = index->len; i-- > 0;) {
+    const IndexSegment *segment = index->segments[i];
+    if (i < index->in_small && is_small(segment)) continue;
+    int64_t entry = segment_find(&segment->view, type, id);
+    while (entry >= 0 && !may_use(segment, (uint32_t)entry, doubted))
+      entry = segment_find_next(&segment->view, (uint32_t)entry, type, id);
+    if (entry < 0) continue;
+    if (out) segment_loc(&segment->view, (uint32_t)entry, out);
     return true;
   }
   return false;
@@ -418,16 +341,12 @@ static bool find_small(const Index *index, FrameType type, const FrameId *id, Fr
 static bool find_stored(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
   uint64_t prefix = load_u64(id->b), mask = filter_mask(prefix);
   if ((*filter_word(index, prefix) & mask) != mask) return false;
-  if (find_small(index, type, id, out)) return true;
-  for (size_t i = index->len; i-- > 0;) {
-    const IndexSegment *segment = index->segments[i];
-    if (i < index->in_small && is_small(segment)) continue;
-    int64_t entry = segment_find(&segment->view, type, id);
-    if (entry < 0 || pack_absent(segment, segment_pack_of(&segment->view, (uint32_t)entry))) continue;
-    if (out) segment_loc(&segment->view, (uint32_t)entry, out);
-    return true;
-  }
-  return false;
+  return find_in(index, type, id, false, out) || (index->any_doubted && find_in(index, type, id, true, out));
+}
+
+bool index_find_good(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
+  LOCKED(&index->lock);
+  return find_in(index, type, id, false, out);
 }
 
 bool index_find(Index *index, FrameType type, const FrameId *id, FrameLoc *out) {
@@ -499,21 +418,6 @@ Error *index_publish(Index *index, SegmentBuilder *builder, uint64_t *io_bytes, 
   return NULL;
 }
 
-size_t index_missing_packs(const Index *index) { return index->missing; }
-
 uint64_t index_frames(const Index *index) { return index->frames; }
 
 uint64_t index_segments(const Index *index) { return index->len; }
-
-Error *index_visit_packs(Index *index, Error *(*visit)(void *ctx, const IndexPack *pack), void *ctx) {
-  for (size_t s = 0; s < index->len; s++) {
-    const IndexSegment *segment = index->segments[s];
-    for (uint32_t i = 0; i < segment->view.packs; i++) {
-      SegmentPack pack;
-      segment_pack(&segment->view, i, &pack);
-      IndexPack out = {.id = pack.id, .size = pack.size, .frames = pack.frames, .present = !pack_absent(segment, i)};
-      TRY(visit(ctx, &out));
-    }
-  }
-  return NULL;
-}

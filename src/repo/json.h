@@ -14,10 +14,10 @@ typedef struct JsonReader {
   Error *err;       /* first failure; take it with json_reader_end */
 } JsonReader;
 
-/* Parses one object: depth and size are bounded, duplicate keys refused. *out is owned (json_decref). ERR_CORRUPT. */
 /* ERR_CORRUPT unless `text` is exactly how this program writes `value`, with a newline: a code over the parsed values
  * would miss what changed between them. */
 Error *json_check_form(Bytes text, const json_t *value, const char *what) NODISCARD;
+/* Parses one object: depth and size are bounded, duplicate keys refused. *out is owned (json_decref). ERR_CORRUPT. */
 Error *json_parse_object(Bytes text, const char *what, json_t **out) NODISCARD;
 const char *json_get_str(JsonReader *r, const char *key, size_t max_len);     /* borrowed; "" on failure */
 const char *json_get_opt_str(JsonReader *r, const char *key, size_t max_len); /* NULL when absent or null */

@@ -1,7 +1,5 @@
 #include "repo/plan.h"
 
-#include "base/mem.h"
-
 enum { PLAN_PACKS_MAX = 1 << 20 };
 
 void plan_encode(const Uuid *packs, size_t len, Buf *out) {
@@ -9,45 +7,37 @@ void plan_encode(const Uuid *packs, size_t len, Buf *out) {
   buf_add(out, packs, len * sizeof *packs);
 }
 
-Error *plan_decode(Bytes in, Plans *io) {
+Error *plan_decode(Bytes in, UuidSet *io) {
   Cursor c = cursor(in);
   uint32_t count = cursor_u32(&c);
   if (c.failed || count > PLAN_PACKS_MAX || cursor_left(&c) != (size_t)count * sizeof(Uuid))
     return err_new(ERR_CORRUPT, "plan: malformed");
-  io->packs = (Uuid *)mem_resize(io->packs, io->len + count, sizeof(Uuid));
-  cursor_copy(&c, io->packs + io->len, (size_t)count * sizeof(Uuid));
-  for (size_t i = io->len + 1; i < io->len + count; i++)
-    if (memcmp(&io->packs[i - 1], &io->packs[i], sizeof(Uuid)) >= 0) return err_new(ERR_CORRUPT, "plan: not in order");
-  io->len += count;
+  Uuid last = {0};
+  for (uint32_t i = 0; i < count; i++) {
+    Uuid pack;
+    cursor_copy(&c, &pack, sizeof pack);
+    if (i && memcmp(&last, &pack, sizeof pack) >= 0) return err_new(ERR_CORRUPT, "plan: not in order");
+    uuid_set_add(io, &pack);
+    last = pack;
+  }
   return cursor_end(&c, "plan");
 }
 
-static int uuid_order(const void *a, const void *b) { return memcmp(a, b, sizeof(Uuid)); }
-
-Error *plans_load(Repo *repo, Plans *out, Cancel *cancel) {
+Error *plans_load(Repo *repo, UuidSet *out, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
   TRY(repo_list_keys(repo, "plans/", &names, cancel));
-  Plans plans = {0};
+  UuidSet condemned = {0};
   Error *err = NULL;
   for (size_t i = 0; i < names.len && !err; i++) {
     AUTO_BUF Buf body = {0};
     err = repo_get_object(repo, OBJECT_PLAN, names.items[i], &body, NULL, cancel);
-    if (!err) err = err_wrap(plan_decode(buf_bytes(&body), &plans), "%s", names.items[i]);
+    if (!err) err = err_wrap(plan_decode(buf_bytes(&body), &condemned), "%s", names.items[i]);
   }
   if (err) {
-    plans_free(&plans);
+    uuid_set_free(&condemned);
     return err;
   }
-  if (plans.len) qsort(plans.packs, plans.len, sizeof(Uuid), uuid_order);
-  *out = plans;
+  uuid_set_sort(&condemned);
+  *out = condemned;
   return NULL;
-}
-
-void plans_free(Plans *plans) {
-  free(plans->packs);
-  *plans = (Plans){0};
-}
-
-bool plans_condemn(const Plans *plans, const Uuid *pack) {
-  return plans->len && bsearch(pack, plans->packs, plans->len, sizeof(Uuid), uuid_order);
 }

@@ -110,6 +110,21 @@ static Error *fetch_frame(RestoreWorker *w, const PlanRange *range, const PlanFr
   return frame_decode(w->decoder, loc, &frame->id, sealed, w->raw, r->cancel);
 }
 
+/* The reader tries the same place once more, then other copies, and tells the repository what is damaged. */
+static Error *second_copy(RestoreWorker *w, const PlanFrame *frame, Error *take) {
+  FrameSource *source = frame_reader_source(w->restore->reader);
+  AUTO_BUF Buf raw = {0};
+  if (!err_is(take, ERR_CORRUPT) && !err_is(take, ERR_IO)) return take;
+  Error *err = source->get(source, FRAME_DATA, &frame->id, &raw);
+  if (!err) {
+    memcpy(w->raw, raw.data, raw.len);
+    err_free(take);
+    return NULL;
+  }
+  err_free(err);
+  return take;
+}
+
 /* Items [at, …) that share one frame; returns how many. */
 static uint32_t run_frame(RestoreWorker *w, const PlanRange *range, const PlanItem *items, uint32_t left,
                           const Error *unread) {
@@ -117,6 +132,7 @@ static uint32_t run_frame(RestoreWorker *w, const PlanRange *range, const PlanIt
   const PlanFrame *frame = &r->plan.frames[items[0].frame];
   const FrameLoc *loc = &frame->loc;
   Error *err = fetch_frame(w, range, frame, unread);
+  if (err) err = second_copy(w, frame, err);
   uint32_t n = 0;
   for (; n < left; n++) {
     const FrameLoc *other = &r->plan.frames[items[n].frame].loc;
@@ -404,7 +420,9 @@ Error *restore_fetch(Repo *repo, Index *index, const TreeRoot *root, const Resto
     err = err_hint(
         err_new(ERR_CORRUPT, "%llu of %llu files could not be restored; the first: %s",
                 (unsigned long long)stats->damaged_files, (unsigned long long)stats->files, err_text(r.first_failed)),
-        "`holdfast verify` names what is damaged; another snapshot or another repository may have it");
+        "another snapshot or another repository may have it; `holdfast verify --level 3` names all that is damaged, "
+        "and "
+        "the next backup stores again what the source still has");
   err_free(r.first_failed);
   return err;
 }

@@ -80,13 +80,22 @@ static uint32_t lower_bound(const Segment *s, const uint8_t prefix[PREFIX_LEN]) 
   return low;
 }
 
-int64_t segment_find(const Segment *s, FrameType type, const FrameId *id) {
-  for (uint32_t i = lower_bound(s, id->b); i < s->frames; i++) {
+/* The first entry from `at` on with this id, among those that share its prefix. */
+static int64_t find_from(const Segment *s, uint32_t at, FrameType type, const FrameId *id) {
+  for (uint32_t i = at; i < s->frames; i++) {
     if (memcmp(s->entries + (size_t)i * ENTRY_LEN, id->b, PREFIX_LEN) != 0) break;
     const uint8_t *d = s->details + (size_t)i * DETAIL_LEN;
     if (memcmp(d, id->b + PREFIX_LEN, 16) == 0 && d[26] == type) return (int64_t)i;
   }
   return -1;
+}
+
+int64_t segment_find(const Segment *s, FrameType type, const FrameId *id) {
+  return find_from(s, lower_bound(s, id->b), type, id);
+}
+
+int64_t segment_find_next(const Segment *s, uint32_t entry, FrameType type, const FrameId *id) {
+  return find_from(s, entry + 1, type, id);
 }
 
 FrameId segment_id(const Segment *s, uint32_t entry) {
@@ -98,6 +107,15 @@ FrameId segment_id(const Segment *s, uint32_t entry) {
 
 uint32_t segment_pack_of(const Segment *s, uint32_t entry) {
   return load_u32(s->entries + (size_t)entry * ENTRY_LEN + 16);
+}
+
+uint32_t segment_key_of(const Segment *s, uint32_t entry) {
+  return load_u16(s->details + (size_t)entry * DETAIL_LEN + 24);
+}
+
+void segment_key(const Segment *s, uint32_t key, PackKey *out) {
+  Cursor c = cursor(bytes(s->key_table + (size_t)key * PACK_KEY_LEN, PACK_KEY_LEN));
+  err_ignore(pack_key_decode(&c, out)); /* checked by segment_open */
 }
 
 void segment_pack(const Segment *s, uint32_t pack, SegmentPack *out) {
@@ -120,8 +138,7 @@ void segment_loc(const Segment *s, uint32_t entry, FrameLoc *out) {
                     .number = load_u32(d + 20),
                     .type = (FrameType)d[26],
                     .codec = (Codec)d[27]};
-  Cursor c = cursor(bytes(s->key_table + (size_t)load_u16(d + 24) * PACK_KEY_LEN, PACK_KEY_LEN));
-  err_ignore(pack_key_decode(&c, &out->key)); /* checked by segment_open */
+  segment_key(s, segment_key_of(s, entry), &out->key);
 }
 
 /* ---- writing

@@ -39,9 +39,13 @@ typedef struct Segment {
 Error *segment_open(Bytes body, Segment *out) NODISCARD;
 /* Index of the entry with this id, or -1. */
 int64_t segment_find(const Segment *segment, FrameType type, const FrameId *id);
+/* The next entry with the same id, or -1. */
+int64_t segment_find_next(const Segment *segment, uint32_t entry, FrameType type, const FrameId *id);
 void segment_loc(const Segment *segment, uint32_t entry, FrameLoc *out);
 FrameId segment_id(const Segment *segment, uint32_t entry);
 uint32_t segment_pack_of(const Segment *segment, uint32_t entry);
+uint32_t segment_key_of(const Segment *segment, uint32_t entry);
+void segment_key(const Segment *segment, uint32_t key, PackKey *out);
 void segment_pack(const Segment *segment, uint32_t pack, SegmentPack *out);
 /* First 8 bytes of an entry's id, for filters. */
 static inline uint64_t segment_prefix(const Segment *segment, uint32_t entry) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "codec/blake3.h"
 #include "repo/json.h"
 #include "repo/uuid.h"
 
@@ -96,7 +97,7 @@ static int series_order(const void *a, const void *b) {
   return memcmp(&x->id, &y->id, sizeof x->id);
 }
 
-Error *series_list_intact(Repo *repo, SeriesList *out, Cancel *cancel) {
+Error *series_list_readable(Repo *repo, SeriesList *out, Cancel *cancel) {
   AUTO_STRLIST StrList names = {0};
   TRY(repo_list_keys(repo, "series/", &names, cancel));
   SeriesList list = {0};
@@ -119,7 +120,7 @@ Error *series_list_intact(Repo *repo, SeriesList *out, Cancel *cancel) {
 
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) {
   SeriesList list = {0};
-  TRY(series_list_intact(repo, &list, cancel));
+  TRY(series_list_readable(repo, &list, cancel));
   Error *err = STEAL(list.broken);
   if (err)
     series_list_free(&list);
@@ -160,11 +161,44 @@ static Error *series_write(Repo *repo, const Series *s, Cancel *cancel) {
   return repo_put_object(repo, OBJECT_SERIES, &s->id, name, buf_bytes(&body), cancel);
 }
 
+/* The n-th id for this name: not random, so that of two programs that meet a new source at once only one makes its
+ * series. */
+static Uuid id_for(const Repo *repo, const char *name, uint32_t n) {
+  static const char context[] = "holdfast/series"; /* with its end, so that no name runs into it */
+  AUTO_BUF Buf text = {0};
+  uint8_t hash[32];
+  buf_add(&text, context, sizeof context);
+  buf_put_u32(&text, n);
+  buf_add_str(&text, name);
+  blake3_keyed(repo->keys->mac, text.data, text.len, hash);
+  Uuid id;
+  memcpy(id.b, hash, sizeof id.b);
+  return id;
+}
+
+/* Whether the series with this id, which exists, has this name now. */
+static Error *has_name(Repo *repo, const Uuid *id, const char *name, bool *out, Cancel *cancel) {
+  SeriesList list = {0};
+  TRY(series_list_readable(repo, &list, cancel));
+  const Series *found = series_by_id(&list, id);
+  Error *err = found ? NULL : err_new(ERR_CORRUPT, "the record of source %s does not open", name);
+  *out = found && strcmp(found->name, name) == 0;
+  series_list_free(&list);
+  return err;
+}
+
 Error *series_create(Repo *repo, Series *io, Cancel *cancel) {
-  io->id = uuid_new(repo->sys);
   io->revision = 1;
   io->created_ns = sys_now_ns(repo->sys);
-  return series_write(repo, io, cancel);
+  for (uint32_t n = 0;; n++) { /* past series that had the name once and have another now */
+    io->id = id_for(repo, io->name, n);
+    Error *err = series_write(repo, io, cancel);
+    if (!err_is(err, ERR_EXISTS)) return err;
+    bool taken;
+    Error *looked = has_name(repo, &io->id, io->name, &taken, cancel);
+    if (looked || taken) return err_first(looked, err);
+    err_free(err);
+  }
 }
 
 Error *series_update(Repo *repo, Series *io, Cancel *cancel) {

@@ -3,8 +3,10 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/timefmt.h"
 #include "codec/secret.h"
 #include "repo/content_runs.h"
+#include "repo/damage.h"
 #include "repo/frames.h"
 #include "repo/grant.h"
 #include "repo/marker.h"
@@ -100,7 +102,15 @@ static Error *open_keyring(Verify *v, const char *key) {
     return NULL;
   Error *err = repo_data_key_fetch(v->repo, id, secret, v->cancel);
   secret_wipe(secret, sizeof secret);
-  return err;
+  if (!err_is(err, ERR_CORRUPT)) return err;
+  if (v->bad_keys_len == v->bad_keys_cap) {
+    v->bad_keys_cap = v->bad_keys_cap ? v->bad_keys_cap * 2 : 16;
+    v->bad_keys = (BadKey *)mem_resize(v->bad_keys, v->bad_keys_cap, sizeof *v->bad_keys);
+  }
+  BadKey *bad = &v->bad_keys[v->bad_keys_len++];
+  *bad = (BadKey){.name = mem_strdup(key), .err = err};
+  memcpy(bad->id.b, id, sizeof bad->id.b);
+  return NULL;
 }
 
 static Error *open_session(Verify *v, const char *key) {
@@ -124,10 +134,17 @@ static Error *open_series(Verify *v, const char *key) {
 static Error *open_plan(Verify *v, const char *key) {
   AUTO_BUF Buf body = {0};
   TRY(repo_get_object(v->repo, OBJECT_PLAN, key, &body, NULL, v->cancel));
-  Plans plans = {0};
+  UuidSet plans = {0};
   Error *err = plan_decode(buf_bytes(&body), &plans);
-  plans_free(&plans);
+  uuid_set_free(&plans);
   return err;
+}
+
+static Error *open_damage(Verify *v, const char *key) {
+  Damage damage;
+  TRY(damage_read(v->repo, key, &damage, v->cancel));
+  damage_free(&damage);
+  return NULL;
 }
 
 static Error *open_segment(Verify *v, const char *key) {
@@ -158,7 +175,7 @@ static Error *check_newest_grant(Verify *v) {
 
 /* Files that somebody left among the objects are no damage: their names are none that we give. */
 static bool is_foreign(const char *prefix, const char *key) {
-  static const char *const by_uuid[] = {"keys/", "series/", "sessions/", "index/"};
+  static const char *const by_uuid[] = {"keys/", "series/", "sessions/", "index/", "damaged/"};
   char text[UUID_TEXT_LEN];
   Uuid id;
   for (size_t i = 0; i < NELEMS(by_uuid); i++) {
@@ -175,8 +192,8 @@ static Error *check_objects(Verify *v) {
   static const struct {
     const char *prefix;
     Error *(*open)(Verify *, const char *key);
-  } kinds[] = {{"keys/", open_slot},        {"keyring/", open_keyring}, {"series/", open_series},
-               {"sessions/", open_session}, {"plans/", open_plan},      {"index/", open_segment}};
+  } kinds[] = {{"keys/", open_slot},  {"keyring/", open_keyring}, {"series/", open_series}, {"sessions/", open_session},
+               {"plans/", open_plan}, {"index/", open_segment},   {"damaged/", open_damage}};
   TRY(check_marker(v));
   TRY(check_newest_grant(v));
   for (size_t k = 0; k < NELEMS(kinds); k++) {
@@ -192,16 +209,49 @@ static Error *check_objects(Verify *v) {
   return NULL;
 }
 
+Error *verify_noted(Verify *v, Index *index, const Uuid *pack) {
+  bool replaced;
+  char name[PACK_NAME_LEN];
+  TRY(verify_is_replaced(index, pack, &replaced));
+  if (replaced) {
+    v->stats->replaced++;
+    return NULL;
+  }
+  char key[DAMAGE_KEY_LEN], when[36] = "earlier";
+  Damage damage = {0};
+  err_ignore(damage_read(v->repo, damage_key(pack, key), &damage, v->cancel));
+  if (damage.reason) time_format_local(damage.time_ns, when);
+  Error *err = err_new(ERR_CORRUPT, "found damaged %s (%s), and not all of it is stored elsewhere", when,
+                       damage.reason ? damage.reason : "its note does not open");
+  damage_free(&damage);
+  return verify_report(v, pack_name(pack, name), err);
+}
+
+typedef struct Presence {
+  Verify *v;
+  Index *index;
+} Presence;
+
 static Error *check_presence(void *ctx, const IndexPack *pack) {
-  Verify *v = (Verify *)ctx;
+  Verify *v = ((Presence *)ctx)->v;
   count_object(v);
-  if (pack->present) return NULL;
   char name[PACK_NAME_LEN];
   pack_name(&pack->id, name);
+  if (pack->present) {
+    bool read_later = v->options->level >= 3; /* and is then judged by what it is today */
+    return pack->doubted && !read_later ? verify_noted(v, ((Presence *)ctx)->index, &pack->id) : NULL;
+  }
+  bool replaced;
+  TRY(verify_is_replaced(((Presence *)ctx)->index, &pack->id, &replaced));
+  if (replaced) {
+    v->stats->replaced++;
+    return NULL;
+  }
   StoreStat stat;
   Error *err = store_stat(v->repo->store, name, &stat, v->cancel);
-  if (!err && stat.size_bytes == pack->size) return NULL; /* condemned, not missing */
-  if (!err)
+  if (!err && stat.size_bytes == pack->size)
+    err = err_new(ERR_CORRUPT, "its data key is gone from the keyring: nothing in it can be opened");
+  else if (!err)
     err = err_new(ERR_CORRUPT, "%llu bytes, should be %llu", (unsigned long long)stat.size_bytes,
                   (unsigned long long)pack->size);
   return verify_report(v, name, err);
@@ -235,6 +285,9 @@ static Error *graph_frame(void *ctx, FrameType type, const FrameId *id) {
     map_set(g->seen, bytes(id->b, sizeof id->b), g);
     return NULL;
   }
+  const char *bad_pack = (const char *)map_get(g->v->bad_frames, bytes(id->b, sizeof id->b));
+  if (bad_pack && !index_find_good(g->index, type, id, NULL))
+    return err_new(ERR_CORRUPT, "a part of it is damaged in %s", bad_pack);
   if (index_find(g->index, type, id, NULL)) return NULL;
   return err_new(ERR_CORRUPT, "a part of it is in no pack that is present");
 }
@@ -319,19 +372,46 @@ static Error *check_snapshots(Verify *v, Index *index) {
  * -----------------------------------------------------------------------------------------------------------------------
  */
 
+/* The packs under a data key that does not open are as good as gone. */
+static Error *check_bad_key(Verify *v, Index *index, BadKey *bad) {
+  UuidSet packs = {0};
+  index_packs_under(index, &bad->id, &packs);
+  for (size_t i = 0; i < packs.len; i++) index_doubt(index, &packs.items[i], bad->err, v->cancel);
+  bool replaced = packs.len > 0;
+  Error *err = NULL;
+  for (size_t i = 0; i < packs.len && replaced && !err; i++)
+    err = verify_is_replaced(index, &packs.items[i], &replaced);
+  uuid_set_free(&packs);
+  return err || replaced ? err : verify_report(v, bad->name, STEAL(bad->err));
+}
+
+static Error *check_packs(Verify *v, Index *index) {
+  Presence presence = {.v = v, .index = index};
+  for (size_t i = 0; i < v->bad_keys_len; i++) TRY(check_bad_key(v, index, &v->bad_keys[i]));
+  TRY(index_visit_packs(index, check_presence, &presence));
+  progress_phase(v->options->progress, "reading packs", false);
+  return v->options->level >= 2 ? verify_packs(v, index) : NULL;
+}
+
+static void bad_keys_free(Verify *v) {
+  for (size_t i = 0; i < v->bad_keys_len; i++) {
+    free(v->bad_keys[i].name);
+    err_free(v->bad_keys[i].err);
+  }
+  free(v->bad_keys);
+}
+
 static Error *verify_run(Verify *v) {
-  Progress *progress = v->options->progress;
-  progress_phase(progress, "checking objects", false);
+  progress_phase(v->options->progress, "checking objects", false);
   TRY(check_objects(v));
   Index *index;
   Error *err = index_open_reading(v->repo, &index, v->cancel);
   if (err) return verify_report(v, "index/", err); /* without an index nothing more can be said */
   err = check_segments(v, index);
-  if (!err) err = index_visit_packs(index, check_presence, v);
-  progress_phase(progress, "checking snapshots", false);
+  if (!err) err = check_packs(v, index);
+  progress_phase(v->options->progress, "checking snapshots", false);
   if (!err) err = check_snapshots(v, index);
-  progress_phase(progress, "reading packs", false);
-  if (!err && v->options->level >= 2) err = verify_packs(v, index);
+  v->stats->unnoted = index_unnoted_packs(index);
   index_free(index);
   return err;
 }
@@ -341,7 +421,11 @@ Error *repo_verify(Repo *repo, const VerifyOptions *options, const VerifyHooks *
   Verify v = {.repo = repo, .options = options, .hooks = hooks, .stats = stats, .cancel = cancel};
   *stats = (VerifyStats){0};
   mutex_init(&v.lock, repo->sys);
+  v.bad_frames = map_new();
   Error *err = verify_run(&v);
+  map_free(v.bad_frames);
+  strlist_free(&v.bad_packs);
+  bad_keys_free(&v);
   mutex_free(&v.lock);
   return err;
 }

@@ -5,8 +5,10 @@
  *   level 2  and every pack's stripes have their checksums (no key would be needed)
  *   level 3  and every frame decrypts, decompresses and matches its id
  *
- * Levels 2 and 3 read packs, those verified longest ago first, on all cores. What is wrong is reported and does not
- * stop the rest.
+ * Levels 2 and 3 read packs, those verified longest ago first, on all cores, before they walk the snapshots, so that
+ * the files that need a damaged frame are named. What is wrong is reported and does not stop the rest. A damaged pack
+ * is noted in the repository (damage.h) so that the next backup stores again what it held; once all of that stands
+ * elsewhere, the pack is no damage any more but `replaced`. A pack that is whole again loses its note.
  */
 #ifndef HF_REPO_VERIFY_H
 #define HF_REPO_VERIFY_H
@@ -39,6 +41,9 @@ typedef struct VerifyStats {
   uint64_t objects, snapshots, packs, frames, bytes;
   uint64_t packs_skipped; /* by max_bytes or older_than_ns */
   uint64_t damaged;
+  uint64_t replaced; /* damaged packs that nothing needs: all they hold stands in others */
+  uint64_t unnoted;  /* damaged packs that could not be noted: backups go on to count on them */
+  uint64_t mended;   /* packs that were noted and are whole again */
 } VerifyStats;
 
 /* NULL when the verification ran to its end, whatever it found: look at stats->damaged. */

@@ -232,21 +232,31 @@ static void writer_zero_prints(Writer *w) {
   blake3_keyed_pages(w->repo->keys->id[FRAME_DATA], zeros, sizeof zeros, id, w->zero_prints);
 }
 
+/* When something is lost in the repository, nothing may be taken over unread that the parent has in what is lost:
+ * without a parent everything is read, and stored again. */
+static Error *parent_is_whole(Writer *w, bool *whole) {
+  Error *err = writer_prove(w, &w->options.parent->root);
+  *whole = err == NULL;
+  if (!err_is(err, ERR_CORRUPT) && !err_is(err, ERR_LIMIT)) return err;
+  err_free(err);
+  return NULL;
+}
+
 static Error *writer_open(Writer *w) {
   const WriterOptions *o = &w->options;
   w->last_beat_ns = sys_mono_ns(w->repo->sys);
   TRY(index_open(w->repo, &w->index, w->cancel));
   w->reader = frame_reader_new(w->repo, w->index, w->cancel);
-  /* With packs missing nothing may be taken over unread: reading everything stores again what was lost. */
-  if (o->parent && index_missing_packs(w->index) == 0 && index_broken_segments(w->index) == 0)
-    w->parent = tree_cursor_new(frame_reader_source(w->reader), &o->parent->root);
+  bool whole = o->parent != NULL;
+  if (whole && (index_lost_packs(w->index) || index_broken_segments(w->index))) TRY(parent_is_whole(w, &whole));
+  if (whole) w->parent = tree_cursor_new(frame_reader_source(w->reader), &o->parent->root);
   TreeBuilderOptions tree = {.scratch_dir = o->scratch_dir, .memory_bytes = w->tree_bytes};
   memcpy(tree.split_key, w->repo->keys->split, sizeof tree.split_key);
   w->tree = tree_builder_new(&w->sink, &tree);
   return work_start(w);
 }
 
-size_t writer_broken_segments(const Writer *w) { return index_broken_segments(w->index); }
+bool writer_has_parent(const Writer *w) { return w->parent != NULL; }
 
 Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Cancel *cancel) {
   TRY(repo_check_writable(repo));

@@ -36,8 +36,9 @@ typedef struct WriterOptions {
 } WriterOptions;
 
 Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Cancel *cancel) NODISCARD;
-/* Index segments that do not open: everything is read, and what only they named is stored again. */
-size_t writer_broken_segments(const Writer *w);
+/* False also when the parent given needs something that is lost in the repository: everything is read then, and what
+ * was lost is stored again. */
+bool writer_has_parent(const Writer *w);
 
 typedef struct ParentFile {
   EntryType type;

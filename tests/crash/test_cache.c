@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "codec/secret.h"
-#include "repo/plan.h"
 #include "store/store_file.h"
 #include "sys/fs.h"
 

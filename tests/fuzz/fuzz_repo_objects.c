@@ -1,6 +1,7 @@
 /* Every parser of what a repository holds outside its frames: the first byte says which. What parses must be usable:
  * found, asked for, encoded again. (Trees and maps have a target of their own.) */
 #include "base/mem.h"
+#include "repo/damage.h"
 #include "repo/grant.h"
 #include "repo/marker.h"
 #include "repo/object.h"
@@ -84,15 +85,23 @@ static void fuzz_segment(Bytes in) {
 }
 
 static void fuzz_plan(Bytes in) {
-  Plans plans = {0};
+  UuidSet plans = {0};
   AUTO_ERR Error *err = plan_decode(in, &plans);
-  for (size_t i = 0; !err && i < plans.len && i < 64; i++) CHECK(plans_condemn(&plans, &plans.packs[i]));
-  plans_free(&plans);
+  for (size_t i = 0; !err && i < plans.len && i < 64; i++) CHECK(uuid_set_has(&plans, &plans.items[i]));
+  uuid_set_free(&plans);
+}
+
+static void fuzz_damage(Bytes in) {
+  Damage damage;
+  AUTO_ERR Error *err = damage_decode(in, &damage);
+  if (err) return;
+  CHECK(strlen(damage.reason) <= DAMAGE_REASON_MAX);
+  damage_free(&damage);
 }
 
 static void fuzz_header(Bytes in) {
   ObjectHeader header;
-  for (ObjectType type = OBJECT_PACK; type <= OBJECT_LOG_INDEX; type++) {
+  for (ObjectType type = OBJECT_PACK; type <= OBJECT_TYPE_MAX; type++) {
     AUTO_ERR Error *err = object_header_decode(in, type, &header);
     if (err) continue;
     uint8_t again[OBJECT_HEADER_LEN];
@@ -123,7 +132,7 @@ static void fuzz_names(Bytes in) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static void (*const targets[])(Bytes) = {fuzz_marker, fuzz_slot,    fuzz_series,  fuzz_snapshot,
                                            fuzz_footer, fuzz_trailer, fuzz_segment, fuzz_plan,
-                                           fuzz_header, fuzz_grant,   fuzz_names};
+                                           fuzz_header, fuzz_grant,   fuzz_names,   fuzz_damage};
   if (size == 0) return 0;
   targets[data[0] % NELEMS(targets)](bytes(data + 1, size - 1));
   return 0;

@@ -62,7 +62,7 @@ class Holdfast:
         own = {name: value for name, value in own.items() if value is not None}
         done = subprocess.run(self.command(*args), env=own, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="surrogateescape", cwd=self.home,
-                              start_new_session=True, timeout=120, **more)
+                              start_new_session=True, timeout=int(os.environ.get("HOLDFAST_TEST_TIMEOUT", "120")), **more)
         result = Result(done)
         if check is not None:
             assert result.code == check, "%s: exit %d\n%s%s" % (" ".join(map(str, args)), result.code, result.out,

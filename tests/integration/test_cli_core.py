@@ -371,8 +371,10 @@ def test_damaged_pack_is_named_and_costs_only_what_needs_it(hf):
     pack = packs_of(repo)[-1]
     flip(pack, 500000)
     done = hf.run("verify", "--repo", repo, "--level", "2", "--json", check=CORRUPT)
-    assert [d["object"] for d in done.of("damaged")] == [os.path.relpath(pack, repo)]
-    assert done.summary()["damaged"] == 1 and done.summary()["result"] == "failed"
+    damaged = done.of("damaged")
+    assert damaged[0]["object"] == os.path.relpath(pack, repo)
+    assert damaged[1]["object"].startswith("snapshots/") and "file big" in damaged[1]["reason"]
+    assert done.summary()["damaged"] == 2 and done.summary()["result"] == "failed"
     assert hf.run("restore", "one", "--repo", repo, "--to", "out-one").code == CORRUPT
     hf.ok("restore", "two", "--repo", repo, "--to", "out-two")
     os.remove(pack)

@@ -17,7 +17,7 @@ static FrameId id_of(uint64_t n) {
 static Uuid add_pack(Repo *repo, SegmentBuilder *b, uint64_t first, uint32_t frames) {
   Uuid id;
   sys_random(repo->sys, id.b, sizeof id.b);
-  PackKey key = {.kind = PACK_KEY_DATA};
+  PackKey key = {.kind = PACK_KEY_META};
   PackFrame *list = NEW_ARRAY(PackFrame, frames);
   for (uint32_t i = 0; i < frames; i++)
     list[i] = (PackFrame){.id = id_of(first + i), .offset = 96 + i * 20, .stored = 20, .raw = 30, .type = FRAME_DATA};
@@ -141,7 +141,7 @@ static void test_absent_packs(void **state UNUSED) {
   index_free(index);
 
   index = open_index(repo);
-  assert_int_equal(index_missing_packs(index), 2);
+  assert_int_equal(index_lost_packs(index), 2);
   Seen seen = {0};
   assert_ok(index_visit_packs(index, see_pack, &seen));
   assert_int_equal(seen.present, 1);

@@ -11,31 +11,31 @@ static void test_codec(void **state UNUSED) {
   Uuid packs[] = {{{1}}, {{2}}, {{2, 1}}, {{9}}};
   AUTO_BUF Buf body = {0};
   plan_encode(packs, NELEMS(packs), &body);
-  Plans plans = {0};
+  UuidSet plans = {0};
   assert_ok(plan_decode(buf_bytes(&body), &plans));
   assert_int_equal(plans.len, NELEMS(packs));
-  assert_true(plans_condemn(&plans, &packs[2]));
+  assert_true(uuid_set_has(&plans, &packs[2]));
   Uuid other = {{2, 2}};
-  assert_false(plans_condemn(&plans, &other));
-  plans_free(&plans);
+  assert_false(uuid_set_has(&plans, &other));
+  uuid_set_free(&plans);
   for (size_t len = 0; len < body.len; len++) {
     assert_err(plan_decode(bytes(body.data, len), &plans), ERR_CORRUPT);
-    plans_free(&plans);
+    uuid_set_free(&plans);
   }
   store_u32(body.data, UINT32_MAX);
   assert_err(plan_decode(buf_bytes(&body), &plans), ERR_CORRUPT);
-  plans_free(&plans);
+  uuid_set_free(&plans);
   /* Twice the same, or out of order. */
   Uuid twice[] = {{{3}}, {{3}}};
   buf_clear(&body);
   plan_encode(twice, 2, &body);
   assert_err(plan_decode(buf_bytes(&body), &plans), ERR_CORRUPT);
-  plans_free(&plans);
+  uuid_set_free(&plans);
   buf_clear(&body);
   plan_encode(NULL, 0, &body);
   assert_ok(plan_decode(buf_bytes(&body), &plans));
-  assert_false(plans_condemn(&plans, &other));
-  plans_free(&plans);
+  assert_false(uuid_set_has(&plans, &other));
+  uuid_set_free(&plans);
 }
 
 static int uuid_order(const void *a, const void *b) { return memcmp(a, b, sizeof(Uuid)); }
@@ -64,11 +64,11 @@ static void test_condemned(void **state UNUSED) {
   condemn_all(repo, "plans/00000001");
   Index *index;
   assert_ok(index_open(repo, &index, NULL));
-  assert_int_equal(index_missing_packs(index), condemned.len);
+  assert_int_equal(index_lost_packs(index), condemned.len);
   index_free(index);
   tools_expect_clean(repo);
   assert_ok(index_open_reading(repo, &index, NULL));
-  assert_int_equal(index_missing_packs(index), 0);
+  assert_int_equal(index_lost_packs(index), 0);
   index_free(index);
 
   tools_backup(repo, &model, &second);

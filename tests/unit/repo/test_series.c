@@ -41,6 +41,32 @@ static void test_create_and_list(void **state UNUSED) {
   store_free(store);
 }
 
+/* Two who meet a new source at once make one series of it. A name that a series gave up is free again. */
+static void test_one_series_a_name(void **state UNUSED) {
+  Store *store = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), store, NULL);
+  Series first = make_series("n", "a"), rival = make_series("n", "b"), later = make_series("n", "c");
+  assert_ok(series_create(repo, &first, NULL));
+  assert_err(series_create(repo, &rival, NULL), ERR_EXISTS);
+  Series renamed = make_series("other", "a");
+  renamed.id = first.id;
+  renamed.revision = first.revision;
+  assert_ok(series_update(repo, &renamed, NULL));
+  assert_ok(series_create(repo, &later, NULL));
+  assert_false(uuid_equal(&later.id, &first.id));
+  SeriesList list;
+  assert_ok(series_list(repo, &list, NULL));
+  assert_int_equal(list.len, 2);
+  assert_string_equal(series_by_name(&list, "n")->host, "c");
+  series_list_free(&list);
+  series_free(&first);
+  series_free(&rival);
+  series_free(&later);
+  series_free(&renamed);
+  repo_free(repo);
+  store_free(store);
+}
+
 /* Of two who adopt at once one wins; the newest record counts; a damaged older one does not matter. */
 static void test_revisions(void **state UNUSED) {
   Store *store = store_memory_new(sys_real());
@@ -114,9 +140,8 @@ static void test_foreign_files(void **state UNUSED) {
 int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_create_and_list),
-      cmocka_unit_test(test_revisions),
-      cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_create_and_list), cmocka_unit_test(test_one_series_a_name),
+      cmocka_unit_test(test_revisions),       cmocka_unit_test(test_limits),
       cmocka_unit_test(test_foreign_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

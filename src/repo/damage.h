@@ -1,0 +1,32 @@
+/* damage.h: packs that were found damaged, noted in the repository: damaged/<pack>.
+ *
+ * Whoever finds a pack damaged notes it, so that no writer goes on to count on what is in it: the next backup of a
+ * source stores again what it needs of it, and readers take the new copies. The name alone says it; the body tells
+ * people when and why. A note is removed when the pack is found whole again (somebody put the right file back).
+ */
+#ifndef HF_REPO_DAMAGE_H
+#define HF_REPO_DAMAGE_H
+
+#include "repo/repo.h"
+#include "repo/uuid_set.h"
+
+enum { DAMAGE_KEY_LEN = 8 + 32 + 1, DAMAGE_REASON_MAX = 4096 }; /* "damaged/3f…" */
+
+typedef struct Damage {
+  uint64_t time_ns;
+  char *reason; /* owned */
+} Damage;
+
+char *damage_key(const Uuid *pack, char out[DAMAGE_KEY_LEN]); /* returns out */
+/* Sorted; owned. Notes are counted by their names, whether or not they open. */
+Error *damage_list(Repo *repo, UuidSet *out, Cancel *cancel) NODISCARD;
+/* Success also when it was noted before. ERR_REFUSED, ERR_DENIED, ERR_IO where nothing can be written. */
+Error *damage_note(Repo *repo, const Uuid *pack, const char *reason, Cancel *cancel) NODISCARD;
+Error *damage_clear(Repo *repo, const Uuid *pack, Cancel *cancel) NODISCARD;
+
+Error *damage_read(Repo *repo, const char *key, Damage *out, Cancel *cancel) NODISCARD;
+void damage_free(Damage *damage);
+/* Pure, for the fuzzer. */
+Error *damage_decode(Bytes body, Damage *out) NODISCARD;
+
+#endif
