@@ -26,12 +26,12 @@ void mem_free_pages(void *take, size_t size);
 #define NEW_ARRAY(Type, count) ((Type *)mem_array((count), sizeof(Type)))
 
 /* Room for one more behind the first `len` of an array of `cap`, which doubles; it begins with `least`. */
-#define MEM_ROOM(array, len, cap, least)                                                \
-  do {                                                                                  \
-    if ((len) == (cap)) {                                                               \
-      (cap) = (cap) ? (cap)*2 : (least);                                                \
-      (array) = (__typeof__(array))mem_resize((array), (size_t)(cap), sizeof *(array)); \
-    }                                                                                   \
+#define MEM_ROOM(array, len, cap, least)                                                             \
+  do {                                                                                               \
+    if ((len) == (cap)) {                                                                            \
+      (cap) = (cap) ? (cap)*2 : (least);                                                             \
+      (array) = (__typeof__(array))mem_resize((array), (size_t)(cap), sizeof(__typeof__(*(array)))); \
+    }                                                                                                \
   } while (0)
 
 static inline void mem_cleanup(void *slot) {
