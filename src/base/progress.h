@@ -9,6 +9,7 @@
 
 typedef struct Progress {
   _Atomic uint64_t total_bytes;  /* what the work will go through; 0: not known (yet) */
+  _Atomic bool total_estimated;  /* that is a guess: it may be more, or less */
   _Atomic uint64_t done_bytes;   /* how far it is */
   _Atomic uint64_t new_bytes;    /* backup: of these, not known to the repository before */
   _Atomic uint64_t stored_bytes; /* backup: what they take there, compressed and encrypted */
@@ -31,6 +32,7 @@ static inline void progress_phase(Progress *progress, const char *phase, bool re
   if (!progress) return;
   if (restart) {
     atomic_store_explicit(&progress->total_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&progress->total_estimated, false, memory_order_relaxed);
     atomic_store_explicit(&progress->done_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&progress->new_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&progress->stored_bytes, 0, memory_order_relaxed);

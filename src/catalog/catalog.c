@@ -12,6 +12,7 @@
 #include "catalog/catalog_impl.h"
 #include "sys/cancel.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 enum { LOCK_WAIT_MS = 10000, LOCK_RETRY_MS = 10, PRIVATE_FILE = 0600 };
 
@@ -49,6 +50,20 @@ static void close_database(Catalog *catalog) {
   sql_statements_free(catalog);
   sqlite3_close(catalog->db);
   catalog->db = NULL;
+  while (catalog->guarded_len) lockguard_release(&catalog->guarded[--catalog->guarded_len]);
+}
+
+/* A backup of files may come upon the catalog itself. */
+static Error *guard_files(Catalog *catalog) {
+  static const char *const SUFFIXES[] = {"", "-shm"};
+  for (size_t i = 0; i < NELEMS(SUFFIXES); i++) {
+    AUTO_FREE char *path = mem_printf("%s%s", catalog->path, SUFFIXES[i]);
+    struct stat *st = &catalog->guarded[catalog->guarded_len];
+    if (stat(path, st) != 0) continue; /* without shared memory there is no -shm */
+    TRY(lockguard_hold(catalog->sys, st, LOCKGUARD_OWN, catalog->lock_wait_ms, NULL));
+    catalog->guarded_len++;
+  }
+  return NULL;
 }
 
 /* Made private before SQLite sees it; the -wal and -shm get the same mode. An existing file is never opened here:
@@ -99,6 +114,7 @@ static Error *open_database(Catalog *catalog) {
   Error *err = code == SQLITE_OK ? configure(catalog->db, catalog->lock_wait_ms) : sql_error(catalog->db, code);
   if (code == SQLITE_OK) err = check_writable(catalog, err);
   if (!err) err = schema_prepare(catalog->db);
+  if (!err) err = guard_files(catalog);
   if (!err && stat(catalog->path, &st) != 0) err = err_errno(errno, "looking at %s", catalog->path);
   if (err) {
     close_database(catalog);

@@ -11,6 +11,7 @@
 #define HF_CATALOG_CATALOG_IMPL_H
 
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "catalog/catalog.h"
@@ -28,10 +29,12 @@ struct Catalog {
   char *path;      /* catalog.db */
   char *lock_path; /* held (flock) while the file is opened, migrated or moved aside */
   unsigned lock_wait_ms;
-  Mutex lock;  /* for everything below */
-  sqlite3 *db; /* NULL: closed, the next call opens it */
-  dev_t dev;   /* which file that is, */
-  ino_t inode; /* should another process move it aside */
+  Mutex lock;             /* for everything below */
+  sqlite3 *db;            /* NULL: closed, the next call opens it */
+  dev_t dev;              /* which file that is, */
+  ino_t inode;            /* should another process move it aside */
+  struct stat guarded[2]; /* it and its -shm, which nobody here may open in another way (sys/lockguard.h) */
+  size_t guarded_len;
   struct {
     const char *sql;
     sqlite3_stmt *stmt;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,18 +25,39 @@ char *state_dir_default(void) {
 
 /* ---- who this machine is ----------------------------------------------------------------------------------------- */
 
-void state_host_id_derive(const uint8_t random[HOST_ID_RANDOM_LEN], Bytes machine_id, char out[HOST_ID_TEXT_LEN]) {
+enum { PART_LEN = 32 };
+
+static void derive_part(const char *context, const uint8_t *secret, char out[PART_LEN + 1]) {
+  uint8_t id[BLAKE3_OUT_LEN];
+  memset(out, '0', PART_LEN);
+  out[PART_LEN] = '\0';
+  if (!secret) return;
+  blake3_derive_key(context, secret, HOST_ID_RANDOM_LEN, id);
+  hex_encode(id, PART_LEN / 2, out);
+}
+
+void state_host_id_derive(const uint8_t *random, Bytes machine_id, char out[HOST_ID_TEXT_LEN]) {
   /* An image that was never started holds "uninitialized" or nothing: every copy of it has the same. */
-  uint8_t material[2 * HOST_ID_RANDOM_LEN];
-  char text[2 * HOST_ID_RANDOM_LEN + 1] = {0};
-  size_t len = HOST_ID_RANDOM_LEN;
+  uint8_t machine[HOST_ID_RANDOM_LEN];
+  char text[2 * HOST_ID_RANDOM_LEN + 1] = {0}, a[PART_LEN + 1], b[PART_LEN + 1];
   if (machine_id.len > 0 && machine_id.data[machine_id.len - 1] == '\n') machine_id.len--;
   if (machine_id.len == sizeof text - 1) memcpy(text, machine_id.data, machine_id.len);
-  memcpy(material, random, HOST_ID_RANDOM_LEN);
-  if (hex_decode(text, material + HOST_ID_RANDOM_LEN, HOST_ID_RANDOM_LEN)) len += HOST_ID_RANDOM_LEN;
-  uint8_t id[BLAKE3_OUT_LEN];
-  blake3_derive_key("holdfast 2026-01 host identity", material, len, id);
-  hex_encode(id, (HOST_ID_TEXT_LEN - 1) / 2, out);
+  bool known = hex_decode(text, machine, sizeof machine);
+  /* machine-id(5): never shown as it is, only hashed for each application by itself. */
+  derive_part("holdfast 2026-11 machine identity", known ? machine : NULL, a);
+  derive_part("holdfast 2026-11 state identity", random, b);
+  snprintf(out, HOST_ID_TEXT_LEN, "%s.%s", a, b);
+}
+
+static bool is_known(const char *part) { return strspn(part, "0") < PART_LEN; }
+
+bool state_host_is_same(HostIdentity before, HostIdentity now) {
+  bool named_alike = strcmp(before.name, now.name) == 0;
+  if (strlen(before.id) < HOST_ID_TEXT_LEN - 1 || strlen(now.id) < HOST_ID_TEXT_LEN - 1) return false;
+  if (memcmp(before.id, now.id, PART_LEN) != 0) return false;
+  const char *state_before = before.id + PART_LEN + 1, *state_now = now.id + PART_LEN + 1;
+  if (strcmp(state_before, state_now) == 0) return is_known(state_now) || named_alike;
+  return is_known(now.id) && named_alike;
 }
 
 static Error *read_host_random(const char *path, uint8_t out[HOST_ID_RANDOM_LEN]) {

@@ -14,7 +14,7 @@
 
 #include "sys/sys.h"
 
-enum { HOST_ID_RANDOM_LEN = 16, HOST_ID_TEXT_LEN = 33 }; /* 32 hex digits and the end */
+enum { HOST_ID_RANDOM_LEN = 16, HOST_ID_TEXT_LEN = 66 }; /* two times 32 hex digits, a dot, the end */
 
 typedef struct State State;
 
@@ -32,11 +32,20 @@ const char *state_cache_dir(const State *state);
 const char *state_spool_dir(const State *state);
 const char *state_scratch_dir(const State *state);
 const char *state_conf_dir(const State *state);
-/* The machine's identity: a hash of host_id and of /etc/machine-id where there is one, so that neither a copy of the
- * state directory on another machine nor a clone of the machine with a fresh state directory is taken for this one. */
+/* Who this machine is, "MACHINE.STATE": a hash of /etc/machine-id (no machine id: one of nothing but zeros) and a hash
+ * of host_id. Both are the machine's own; see state_host_is_same. */
 const char *state_host_id(const State *state);
 
-/* How it is made; pure. A machine id that is not 32 hex digits (a line end may follow) counts as none. */
-void state_host_id_derive(const uint8_t random[HOST_ID_RANDOM_LEN], Bytes machine_id, char out[HOST_ID_TEXT_LEN]);
+/* How it is made; pure. A machine id that is not 32 hex digits (a line end may follow) counts as none. `random` NULL:
+ * there is no state directory. */
+void state_host_id_derive(const uint8_t *random, Bytes machine_id, char out[HOST_ID_TEXT_LEN]);
+
+/* Who a host says it is: its id and its name. */
+typedef struct HostIdentity {
+  const char *id, *name;
+} HostIdentity;
+/* The same machine as before: of another machine id never (a copied state directory); else of the same state directory,
+ * or of the same name (the state directory was lost). Without machine ids the state directory must be the same. */
+bool state_host_is_same(HostIdentity before, HostIdentity now);
 
 #endif

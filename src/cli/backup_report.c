@@ -31,8 +31,8 @@ static void add_nothing(json_t *doc) {
 static json_t *report_json(const BackupReport *r) {
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(r->job));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->repository)));
+  output_json_set_name(doc, "source", bytes_str(r->source));
+  output_json_set_name(doc, "repository", bytes_str(r->repository));
   json_object_set_new(doc, "result", json_string(result_name(r)));
   if (r->snapshot)
     add_snapshot(doc, r->snapshot);
@@ -93,8 +93,8 @@ static void print_text(Output *out, const BackupReport *r) {
     output_text(out, "  log       %s\n", position);
   }
   if (r->partial || r->warnings)
-    output_text(out, "  notices   %llu left out or changed while read, %llu warnings\n", (unsigned long long)r->partial,
-                (unsigned long long)r->warnings);
+    output_text(out, "  notices   %llu left out or changed while read, %llu warning%s\n",
+                (unsigned long long)r->partial, (unsigned long long)r->warnings, plural(r->warnings));
   if (r->proven)
     output_text(out, "  checks    %zu of %zu passed (%s)\n", check_report_passed(&r->proof.report), r->proof.report.len,
                 check_level_name(r->proof.level));
@@ -114,11 +114,11 @@ void backup_report_print(Output *out, const BackupReport *report) {
 static void plan_json(Output *out, const CliSource *source, const BackupPreview *p, const BackupPreviewTarget *t,
                       const char *repository) {
   json_t *doc = output_document("plan");
-  json_object_set_new(doc, "source", output_json_name(bytes_str(source->name)));
-  json_object_set_new(doc, "address", output_json_name(bytes_str(source->address)));
+  output_json_set_name(doc, "source", bytes_str(source->name));
+  output_json_set_name(doc, "address", bytes_str(source->address));
   json_object_set_new(doc, "engine", json_string(source->spec.type));
   json_object_set_new(doc, "version", json_text_or_null(p->info.version));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(repository)));
+  output_json_set_name(doc, "repository", bytes_str(repository));
   json_object_set_new(doc, "kind", json_string(snapshot_kind_name(t->kind)));
   json_object_set_new(doc, "parent", t->has_parent ? json_uuid(&t->parent) : json_null());
   json_object_set_new(doc, "size_bytes", json_count(p->info.size_bytes));

@@ -93,6 +93,7 @@ static Error *open_repositories(SourceRun *run) {
   run->jobs = NEW_ARRAY(JobStart, len);
   for (size_t i = 0; i < len; i++) {
     OpenRepository *r = &run->repositories.items[i];
+    strlist_add(&run->source.spec.avoid, r->place.path);
     if (!r->repo) continue;
     run->open[run->len] = r;
     run->repos[run->len++] = r->repo;

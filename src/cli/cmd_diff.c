@@ -43,7 +43,7 @@ static void print_json(const DiffCommand *d, TreeChange change, const TreeEntry 
   const Entry *e = after ? &after->entry : &before->entry;
   json_t *doc = output_document("change");
   json_object_set_new(doc, "change", json_string(change_name(change)));
-  json_object_set_new(doc, "path", output_json_name(e->path));
+  output_json_set_name(doc, "path", e->path);
   set_side(doc, "before", before);
   set_side(doc, "after", after);
   output_json(d->ctx->output, doc);

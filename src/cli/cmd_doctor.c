@@ -100,9 +100,10 @@ static void check_state(DoctorCommand *d) {
 
 static void check_configuration(DoctorCommand *d) {
   const char *path = config_path(d->w.config);
-  findings_add(&d->findings, FINDING_OK, "configuration", "%s: %zu sources, %zu repositories",
-               path ? path : "no file, and none is needed", config_source_count(d->w.config),
-               config_repository_count(d->w.config));
+  size_t sources = config_source_count(d->w.config), repositories = config_repository_count(d->w.config);
+  findings_add(&d->findings, FINDING_OK, "configuration", "%s: %zu source%s, %zu %s",
+               path ? path : "no file, and none is needed", sources, plural(sources), repositories,
+               repositories == 1 ? "repository" : "repositories");
 }
 
 /* ---- keys ----------------------------------------------------------------------------------------------------------
@@ -200,7 +201,8 @@ static Error *check_place(DoctorCommand *d, const RepositoryPlace *place) {
   Error *err = store_stat(store, MARKER_KEY, &marker, d->ctx->cancel);
   if (err_is(err, ERR_NOT_FOUND)) {
     err_free(err);
-    err = err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no repository", place->path), "`holdfast init --repo %s`",
+    err = err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no repository", place->path),
+                   "is its disk mounted, and the address right? A new one is made by `holdfast init --repo %s`",
                    place->name);
   }
   if (!err) err = check_store(d, place->name, store);

@@ -44,12 +44,12 @@ static json_t *summary(const ExportCommand *e, const JobStart *job, const Export
   char compression[16];
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(job->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(e->picked.snapshot.source)));
+  output_json_set_name(doc, "source", bytes_str(e->picked.snapshot.source));
   json_object_set_new(doc, "snapshot", json_uuid(&e->picked.snapshot.id));
   json_object_set_new(doc, "result", json_string(r->left_out ? "partial" : "ok"));
   json_object_set_new(doc, "format", json_string(formats[e->request.format]));
   json_object_set_new(doc, "compression", json_string(compression_format(e->request.compression, compression)));
-  json_object_set_new(doc, "target", json_text_or_null(e->target));
+  json_set_path(doc, "target", e->target);
   json_object_set_new(doc, "entries", json_count(r->entries));
   json_object_set_new(doc, "files", json_count(r->files));
   json_object_set_new(doc, "bytes", json_count(r->bytes));
@@ -97,13 +97,15 @@ static Error *export_snapshot(ExportCommand *e) {
     say_done(e, &result);
   json_decref(doc);
   if (!err && result.left_out)
-    err = err_new(ERR_PARTIAL, "%llu entries were left out", (unsigned long long)result.left_out);
+    err = err_new(ERR_PARTIAL, "%llu %s left out", (unsigned long long)result.left_out,
+                  result.left_out == 1 ? "entry was" : "entries were");
   return err;
 }
 
 static Error *run(ExportCommand *e) {
   TRY(read_options(e));
   TRY(repositories_open(&e->w, NULL, REPOSITORIES_ANY, &e->repositories));
+  if (e->target) TRY(repositories_spare(&e->repositories, e->target));
   TRY(pick_snapshot(&e->w, &e->repositories, args_operand(e->ctx->args, 0), &e->picked));
   return export_snapshot(e);
 }

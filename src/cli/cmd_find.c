@@ -107,9 +107,9 @@ static void set_snapshot(json_t *doc, const char *key, const Snapshot *s) {
 static void print_json(const FindCommand *f, const Version *v) {
   const Snapshot *last = &f->snapshots[v->last];
   json_t *doc = output_document("match");
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(f->from->place.name)));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(last->source)));
-  json_object_set_new(doc, "path", output_json_name(v->entry->path));
+  output_json_set_name(doc, "repository", bytes_str(f->from->place.name));
+  output_json_set_name(doc, "source", bytes_str(last->source));
+  output_json_set_name(doc, "path", v->entry->path);
   json_object_set_new(doc, "kind", json_string(entry_type_name(v->entry->type)));
   json_object_set_new(doc, "size_bytes", json_count(v->entry->size));
   json_object_set_new(doc, "mtime_ns", json_integer((json_int_t)v->entry->mtime_ns));
@@ -251,9 +251,9 @@ static Error *run(FindCommand *f) {
   f->whole_path = strchr(args_operand(args, 0), '/') != NULL;
   TRY(repositories_open(&f->w, NULL, REPOSITORIES_ANY, &f->repositories));
   TRY(search_all(f, selector));
-  if (f->found == 0) output_note(f->ctx->output, VERBOSITY_NORMAL, "nothing matches");
-  if (f->w.notices) return err_new(ERR_CORRUPT, "%llu snapshots do not open", (unsigned long long)f->w.notices);
-  return NULL;
+  if (f->found == 0)
+    output_note(f->ctx->output, VERBOSITY_NORMAL, "nothing matches; paths are as `holdfast ls SRC@latest` shows them");
+  return workspace_unopened(&f->w);
 }
 
 Error *cmd_find(CliContext *ctx, const Args *args UNUSED) {

@@ -138,7 +138,7 @@ static void print_json(const InfoCommand *c, json_t *facts) {
   const Snapshot *s = &c->picked.snapshot;
   json_t *doc = output_document("info");
   snapshot_json_add(doc, s);
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(c->picked.from->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(c->picked.from->place.name));
   json_object_set_new(doc, "key", json_text_or_null(s->key));
   json_object_set_new(doc, "series", json_uuid(&s->series));
   json_object_set_new(doc, "address", json_text_or_null(s->address));

@@ -25,7 +25,6 @@ static Error *make_key(CliContext *ctx, NewKey *out) {
   if (err_is(err, ERR_EXISTS)) err = err_hint(err, "to use the file that is there: --key-file %s", path);
   TRY(err);
   *out = (NewKey){.path = path, .made = true};
-  output_note(ctx->output, VERBOSITY_NORMAL, "made the key file %s: keep a copy of it away from this machine", path);
   return NULL;
 }
 
@@ -59,7 +58,7 @@ static Error *make_repository(Workspace *w, const RepositoryPlace *place, char c
 static void print_json(Workspace *w, const RepositoryPlace *place, const Repo *repo, const char *code,
                        const NewKey *key) {
   json_t *doc = output_document("repository");
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(place->name)));
+  output_json_set_name(doc, "repository", bytes_str(place->name));
   json_object_set_new(doc, "url", output_json_name(bytes_str(place->path)));
   json_object_set_new(doc, "id", json_uuid(&repo->keys->repo));
   json_object_set_new(doc, "recovery_code", json_string(code));
@@ -81,11 +80,34 @@ static void print_text(Workspace *w, const RepositoryPlace *place, const Repo *r
               shown, uuid_text(&repo->keys->repo, id), code);
 }
 
+enum { KNOWN_JOBS = 1000 };
+
+/* The mount point of a disk that is away looks like a good place for a new repository. */
+static bool knows_another(Workspace *w, const RepositoryPlace *place) {
+  JobList jobs = {0};
+  bool found = false;
+  workspace_catalog_result(w, catalog_job_list(w->catalog, &(JobQuery){.kind = "backup", .limit = KNOWN_JOBS}, &jobs));
+  for (size_t i = 0; i < jobs.len && !found; i++)
+    found = jobs.items[i].snapshot && jobs.items[i].repository && strcmp(jobs.items[i].repository, place->name) == 0;
+  job_list_free(&jobs);
+  return found;
+}
+
 static Error *init_one(Workspace *w, const RepositoryPlace *place, NewKey *key) {
   char code[RECOVERY_CODE_LEN];
   Repo *repo;
+  bool was_another = knows_another(w, place);
   TRY(make_repository(w, place, code, &repo));
+  if (key->made)
+    output_note(w->ctx->output, VERBOSITY_NORMAL, "made the key file %s: keep a copy of it away from this machine",
+                key->path);
   key->made = false;
+  if (was_another)
+    output_warning(
+        w->ctx->output,
+        "this machine has backed up into another repository at %s: if that is on a disk which is not mounted, "
+        "remove the new one before you mount it",
+        place->name);
   if (output_json_mode(w->ctx->output))
     print_json(w, place, repo, code, key);
   else

@@ -43,7 +43,7 @@ static Error *show_slot(void *ctx, const Slot *slot) {
     json_t *doc = output_document("slot");
     json_object_set_new(doc, "id", json_uuid(&slot->id));
     json_object_set_new(doc, "kind", json_string(slot_kind_name(slot->kind)));
-    json_object_set_new(doc, "name", output_json_name(bytes_str(slot->label)));
+    output_json_set_name(doc, "name", bytes_str(slot->label));
     json_object_set_new(doc, "created", json_time(slot->created_ns));
     json_object_set_new(doc, "opened_with", json_boolean(used));
     output_json(rows->k->ctx->output, doc);
@@ -85,7 +85,7 @@ static Error *add_slot(CliContext *ctx, Repo *repo, const NewSecret *secret) {
     json_t *doc = output_document("slot");
     json_object_set_new(doc, "id", json_uuid(&slot.id));
     json_object_set_new(doc, "kind", json_string(slot_kind_name(slot.kind)));
-    json_object_set_new(doc, "name", output_json_name(bytes_str(slot.label)));
+    output_json_set_name(doc, "name", bytes_str(slot.label));
     if (secret->kind == SLOT_RECOVERY)
       json_object_set_new(doc, "recovery_code", json_string((const char *)secret->data));
     output_json(ctx->output, doc);

@@ -1,4 +1,5 @@
 #include "base/mem.h"
+#include "base/shell.h"
 #include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/commands.h"
@@ -22,6 +23,7 @@ static void write_kit(const KitCommand *k, const NewSecret *code, const Slot *sl
   char repo[UUID_TEXT_LEN], slot_id[SHORT_ID_LEN], when[36];
   const RepositoryPlace *place = &k->repositories.items[0].place;
   AUTO_FREE char *path = str_printable(bytes_str(place->path));
+  AUTO_FREE char *word = shell_quote(path);
   AUTO_FREE char *host = str_printable(bytes_str(k->w.host));
   buf_printf(out,
              "holdfast recovery kit\n"
@@ -43,18 +45,21 @@ static void write_kit(const KitCommand *k, const NewSecret *code, const Slot *sl
              "  3. See what there is, and bring it back:\n"
              "         holdfast ls --repo %s --key-file /etc/holdfast/key\n"
              "         holdfast restore SRC --to PATH --repo %s --key-file /etc/holdfast/key\n\n"
-             "If this sheet is lost or was seen by others: `holdfast key rm %s`, then print a new one.\n",
+             "If this sheet is lost or was seen by others: print a new one, then `holdfast key rm %s --confirm %s`.\n",
              uuid_text(&k->repo->keys->repo, repo), path, host, time_format_local(sys_now_ns(k->ctx->sys), when),
-             version_text(), short_id(&slot->id, slot_id), (const char *)code->data, path, path, path, slot_id);
+             version_text(), short_id(&slot->id, slot_id), (const char *)code->data, word, word, word, slot_id,
+             slot_id);
 }
 
+/* With a file, the code is there and nowhere else. */
 static void print_json(const KitCommand *k, const NewSecret *code, const Slot *slot) {
   const RepositoryPlace *place = &k->repositories.items[0].place;
   json_t *doc = output_document("recovery_kit");
   json_object_set_new(doc, "repository", json_uuid(&k->repo->keys->repo));
-  json_object_set_new(doc, "address", output_json_name(bytes_str(place->path)));
+  output_json_set_name(doc, "address", bytes_str(place->path));
   json_object_set_new(doc, "slot", json_uuid(&slot->id));
-  json_object_set_new(doc, "recovery_code", json_string((const char *)code->data));
+  json_object_set_new(doc, "file", json_text_or_null(k->target));
+  json_object_set_new(doc, "recovery_code", k->target ? json_null() : json_string((const char *)code->data));
   output_json(k->ctx->output, doc);
 }
 
@@ -99,6 +104,7 @@ static Error *export_kit(KitCommand *k, const NewSecret *code) {
   }
   err = deliver(k, file, code, &slot);
   if (err) return err_first(err, repo_slot_remove(k->repo, &slot.id, NULL));
+  if (k->target && output_json_mode(k->ctx->output)) print_json(k, code, &slot);
   if (k->target)
     output_note(k->ctx->output, VERBOSITY_NORMAL, "wrote %s: print it, keep the paper safe, and remove the file",
                 k->target);

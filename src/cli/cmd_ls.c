@@ -46,7 +46,7 @@ static void snapshot_json(const LsCommand *ls, const OpenRepository *r, const Sn
   json_object_set_new(doc, "files", json_count(s->stats.files));
   json_object_set_new(doc, "new_bytes", json_count(s->stats.new_bytes));
   json_object_set_new(doc, "stored_bytes", json_count(s->stats.stored_bytes));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(r->place.name));
   output_json(ls->ctx->output, doc);
 }
 
@@ -123,8 +123,7 @@ static Error *list_snapshots(LsCommand *ls, const char *source) {
   table_free(table);
   if (!done) return first;
   err_free(first);
-  if (ls->w.notices) return err_new(ERR_CORRUPT, "%llu snapshots do not open", (unsigned long long)ls->w.notices);
-  return NULL;
+  return workspace_unopened(&ls->w);
 }
 
 /* ---- what is in one ------------------------------------------------------------------------------------------------
@@ -132,16 +131,16 @@ static Error *list_snapshots(LsCommand *ls, const char *source) {
 
 static void entry_json(Output *out, const Entry *e) {
   json_t *doc = output_document("entry");
-  json_object_set_new(doc, "path", output_json_name(e->path));
+  output_json_set_name(doc, "path", e->path);
   json_object_set_new(doc, "kind", json_string(entry_type_name(e->type)));
   json_object_set_new(doc, "mode", json_integer((json_int_t)e->mode));
   json_object_set_new(doc, "uid", json_integer((json_int_t)e->uid));
   json_object_set_new(doc, "gid", json_integer((json_int_t)e->gid));
-  json_object_set_new(doc, "user", output_json_name(e->user));
-  json_object_set_new(doc, "group", output_json_name(e->group));
+  output_json_set_name(doc, "user", e->user);
+  output_json_set_name(doc, "group", e->group);
   json_object_set_new(doc, "size_bytes", json_count(e->size));
   json_object_set_new(doc, "mtime_ns", json_integer((json_int_t)e->mtime_ns));
-  if (e->target.len) json_object_set_new(doc, "target", output_json_name(e->target));
+  if (e->target.len) output_json_set_name(doc, "target", e->target);
   output_json(out, doc);
 }
 
@@ -247,13 +246,14 @@ static Error *run(LsCommand *ls) {
   if (!text) return list_snapshots(ls, name);
   AUTO_FREE char *selector = NULL;
   AUTO_FREE char *source = NULL;
+  AUTO_FREE char *suspect = NULL;
   TRY(cli_source_selector(&ls->w, text, &selector));
   When when, alone;
-  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, NULL));
+  TRY(source_when_split(selector, sys_now_ns(ls->ctx->sys), &source, &when, &suspect));
   Error *no_moment = when_parse(text, sys_now_ns(ls->ctx->sys), &alone);
   bool is_id = !no_moment && alone.kind == WHEN_SNAPSHOT;
   err_free(no_moment);
-  if (!when.said && !path && !is_id) return list_snapshots(ls, selector);
+  if (!when.said && !path && !is_id) return ops_suspect_moment(list_snapshots(ls, selector), suspect);
   return list_content(ls, text, path);
 }
 

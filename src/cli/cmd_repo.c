@@ -112,7 +112,7 @@ static void say_damaged(void *ctx, const char *object, const Error *err) {
   const CheckCommand *c = (const CheckCommand *)ctx;
   if (output_json_mode(c->ctx->output)) {
     json_t *doc = output_document("damaged");
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(c->current->place.name)));
+    output_json_set_name(doc, "repository", bytes_str(c->current->place.name));
     json_object_set_new(doc, "object", output_json_name(bytes_str(object)));
     json_object_set_new(doc, "reason", output_json_name(bytes_str(err_text(err))));
     output_json(c->ctx->output, doc);
@@ -126,7 +126,7 @@ static void say_damaged(void *ctx, const char *object, const Error *err) {
 static void say_good(const CheckCommand *c, const VerifyStats *stats) {
   if (output_json_mode(c->ctx->output)) {
     json_t *doc = output_document("repo_check");
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(c->current->place.name)));
+    output_json_set_name(doc, "repository", bytes_str(c->current->place.name));
     json_object_set_new(doc, "id", json_uuid(&c->current->repo->keys->repo));
     json_object_set_new(doc, "usable", json_boolean(stats->damaged == 0));
     json_object_set_new(doc, "writable", json_boolean(!c->current->repo->read_only));
@@ -138,7 +138,8 @@ static void say_good(const CheckCommand *c, const VerifyStats *stats) {
   }
   AUTO_FREE char *name = str_printable(bytes_str(c->current->place.name));
   if (stats->damaged) {
-    output_text(c->ctx->output, "%s: %llu objects are damaged or missing\n", name, (unsigned long long)stats->damaged);
+    output_text(c->ctx->output, "%s: %llu object%s damaged or missing\n", name, (unsigned long long)stats->damaged,
+                stats->damaged == 1 ? " is" : "s are");
     return;
   }
   output_text(c->ctx->output,
@@ -158,11 +159,10 @@ static Error *check_one(CheckCommand *c) {
   Error *err = repo_verify(c->current->repo, &options, &hooks, &stats, c->ctx->cancel);
   if (!err) say_good(c, &stats);
   if (!err && stats.damaged)
-    err = err_hint(err_new(ERR_CORRUPT, "%s: %llu objects are damaged or missing", c->current->place.name,
-                           (unsigned long long)stats.damaged),
-                   "a backup stores again what is missing of sources that still exist, but not what stands there "
-                   "damaged: move damaged "
-                   "packs out of the repository (keep them), then back up");
+    err = err_hint(
+        err_new(ERR_CORRUPT, "%s: %llu object%s damaged or missing", c->current->place.name,
+                (unsigned long long)stats.damaged, stats.damaged == 1 ? " is" : "s are"),
+        "`holdfast verify --level 3` finds all of it; then back up again: what the sources still have is stored anew");
   JobOutcome outcome = {.repository_id = &c->current->repo->keys->repo, .files = stats.objects};
   workspace_job_end(&c->w, &job, &outcome, err);
   return err;
@@ -200,7 +200,7 @@ static double ratio(uint64_t a, uint64_t b) {
 
 static void stats_json(CliContext *ctx, const OpenRepository *r, const RepoStats *s) {
   json_t *doc = output_document("repo_stats");
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(r->place.name));
   json_object_set_new(doc, "id", json_uuid(&r->repo->keys->repo));
   json_t *kinds = json_object();
   for (size_t i = 0; i < OBJECT_KINDS; i++)
@@ -254,15 +254,15 @@ static void stats_text(CliContext *ctx, const OpenRepository *r, const RepoStats
     output_text(out, ", %s to %s", time_format_local(s->oldest_ns, oldest), time_format_local(s->newest_ns, newest));
   output_text(out, "\n  they hold   %s, the newest alone %s\n", str_size(s->logical_bytes, a),
               str_size(s->newest_bytes, b));
-  output_text(out, "  stored      %s in %llu objects: %.2f times less\n", str_size(s->bytes, a),
-              (unsigned long long)s->objects, ratio(s->logical_bytes, s->bytes));
+  output_text(out, "  stored      %s in %llu object%s: %.2f times less\n", str_size(s->bytes, a),
+              (unsigned long long)s->objects, plural(s->objects), ratio(s->logical_bytes, s->bytes));
   output_text(out, "              %.2f times by not storing twice, %.2f times by compressing\n",
               ratio(s->logical_bytes, s->new_bytes), ratio(s->new_bytes, s->bytes));
   output_text(out, "  growth      %s in 7 days, %s in 30 days\n", str_size(s->grown_week_bytes, a),
               str_size(s->grown_month_bytes, b));
-  output_text(out, "  index       %llu frames in %llu packs, %llu segments%s\n", (unsigned long long)s->frames,
-              (unsigned long long)s->packs, (unsigned long long)s->segments,
-              s->packs_missing ? ", PACKS ARE MISSING: `holdfast verify`" : "");
+  output_text(out, "  index       %llu frame%s in %llu pack%s, %llu segment%s%s\n", (unsigned long long)s->frames,
+              plural(s->frames), (unsigned long long)s->packs, plural(s->packs), (unsigned long long)s->segments,
+              plural(s->segments), s->packs_missing ? ", PACKS ARE MISSING: `holdfast verify`" : "");
   stats_kinds(ctx, s);
 }
 

@@ -1,6 +1,8 @@
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/shell.h"
 #include "base/timefmt.h"
 #include "cli/args.h"
 #include "cli/commands.h"
@@ -19,7 +21,8 @@ typedef struct RestoreCommand {
   Workspace w;
   Repositories repositories;
   Picked picked;
-  char *target; /* absolute; NULL: into a command */
+  char *target;      /* absolute; NULL: into a command */
+  char *source_path; /* what the copy is compared with; NULL: the record only */
   RestoreRequest request;
   Recovery recovery;
 } RestoreCommand;
@@ -27,23 +30,30 @@ typedef struct RestoreCommand {
 /* ---- where to ------------------------------------------------------------------------------------------------------
  */
 
-/* "sqlite:/srv/app.db" → "/srv/app.db"; what stands for several places has none. */
-static Error *live_path(const RestoreCommand *r, char **out) {
+static Error *check_host(const RestoreCommand *r) {
   const Snapshot *s = &r->picked.snapshot;
-  if (strcmp(s->host, r->w.host) != 0)
-    return err_hint(err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host),
-                    "restore to a path: --to");
+  if (strcmp(s->host, r->w.host) == 0) return NULL;
+  return err_new(ERR_REFUSED, "%s was backed up on host %s, this is %s", s->source, s->host, r->w.host);
+}
+
+/* "sqlite:/srv/app.db" → "/srv/app.db"; NULL for what stands for several places. Owned. */
+static char *single_place(const char *text) {
   SourceAddress address AUTO_ADDRESS = {0};
-  Error *err = source_address_parse(s->address, &address);
+  Error *err = source_address_parse(text, &address);
   /* A "\\x" may stand for a byte or for itself (str.h). */
   bool path =
       !err && address.type && address.rest[0] == '/' && !strpbrk(address.rest, "*?[,") && !strstr(address.rest, "\\x");
   err_free(err);
-  if (!path)
-    return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
-                    "restore to a path: --to");
-  *out = STEAL(address.rest);
-  return NULL;
+  return path ? STEAL(address.rest) : NULL;
+}
+
+static Error *live_path(const RestoreCommand *r, char **out) {
+  const Snapshot *s = &r->picked.snapshot;
+  TRY(err_hint(check_host(r), "restore to a path: --to"));
+  *out = single_place(s->address);
+  if (*out) return NULL;
+  return err_hint(err_new(ERR_USAGE, "%s is not one place, so it cannot be restored in place", s->address),
+                  "restore to a path: --to");
 }
 
 static bool is_name_of(const char *typed, const char *name) { return typed && name && strcmp(typed, name) == 0; }
@@ -80,6 +90,24 @@ static Error *choose_target(RestoreCommand *r) {
   return NULL;
 }
 
+/* Whether the copy is what the source holds now: only this machine can tell. */
+static Error *compare_with_source(RestoreCommand *r) {
+  const Snapshot *s = &r->picked.snapshot;
+  if (!args_given(r->ctx->args, OPT_AGAINST_SOURCE)) return NULL;
+  if (!r->request.check || strcmp(s->engine, "command") == 0)
+    return err_new(ERR_USAGE, "--against-source: this restore is not checked, so nothing would be compared");
+  TRY(err_wrap(check_host(r), "--against-source"));
+  r->source_path = single_place(s->address);
+  if (!r->source_path) r->source_path = mem_strdup("/");
+  if (!fs_exists(r->source_path))
+    return err_new(ERR_UNREACHABLE, "--against-source: %s: there is nothing to compare with", r->source_path);
+  if (r->target && strcmp(r->target, r->source_path) == 0)
+    return err_hint(err_new(ERR_USAGE, "--against-source: the live source itself would be overwritten"),
+                    "restore to another path: --to");
+  r->request.source_path = r->source_path;
+  return NULL;
+}
+
 static Error *fill_request(RestoreCommand *r) {
   const Args *args = r->ctx->args;
   RestoreRequest *q = &r->request;
@@ -97,10 +125,11 @@ static Error *fill_request(RestoreCommand *r) {
     return err_new(ERR_USAGE, "--restore-command: %s is a source of type %s", r->picked.snapshot.source,
                    r->picked.snapshot.engine);
   q->check = prove_level(r->ctx, config_check_after_restore(r->w.config), &q->level);
-  if (q->only.len) q->check = false; /* the record is of the whole; every byte was compared with its id all the same */
+  /* The record of a tree is of the whole; every byte was compared with its id all the same. */
+  if (q->only.len && strcmp(r->picked.snapshot.engine, "sqlite") != 0) q->check = false;
   TRY(choose_target(r));
   q->target = r->target ? r->target : "";
-  return NULL;
+  return compare_with_source(r);
 }
 
 /* ---- reporting -----------------------------------------------------------------------------------------------------
@@ -110,11 +139,11 @@ static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const 
                             const Error *err) {
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(job->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  output_json_set_name(doc, "source", bytes_str(r->picked.snapshot.source));
+  output_json_set_name(doc, "repository", bytes_str(r->picked.from->place.name));
   json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "result", json_string(err ? "failed" : result->partial ? "partial" : "ok"));
-  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_set_path(doc, "target", r->target);
   json_object_set_new(doc, "recovery_point", r->recovery.made ? json_uuid(&r->recovery.snapshot.id) : json_null());
   json_object_set_new(doc, "files", json_count(result->stats.files));
   json_object_set_new(doc, "bytes", json_count(result->stats.bytes));
@@ -150,7 +179,8 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
   if (r->picked.snapshot.partial)
     output_text(out, "  note      something was left out when this snapshot was made: `holdfast info` names it\n");
   if (r->picked.snapshot.damaged) output_text(out, "  note      the source was DAMAGED when this snapshot was made\n");
-  if (r->request.only.len) output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
+  if (r->request.only.len && !r->request.check)
+    output_text(out, "  checks    none: the record is of the whole, and this is a part\n");
   if (result->checked)
     output_text(out, "  checks    %zu/%zu passed (%s)\n", check_report_passed(&result->report), result->report.len,
                 check_level_name(r->request.level));
@@ -201,13 +231,30 @@ static void adopt(RestoreCommand *r) {
   strlist_free(&own.paths);
 }
 
+/* Something that exists, without the word that it may go. Whether a database may go into a directory that holds others,
+ * its engine knows. */
+static bool is_in_the_way(const RestoreCommand *r) {
+  struct stat st;
+  if (!r->target || r->request.overwrite || stat(r->target, &st) != 0) return false;
+  bool one_of_many = S_ISDIR(st.st_mode) && strcmp(r->picked.snapshot.engine, "sqlite") == 0;
+  return !one_of_many && recovery_holds_something(r->target);
+}
+
+static Error *refuse(const RestoreCommand *r) {
+  AUTO_FREE char *name = shell_quote(last_part(r->target));
+  return err_hint(err_new(ERR_NOT_EMPTY, "restoring to %s: it exists", r->target),
+                  "restore to another path, or allow it to be replaced: --confirm %s", name);
+}
+
 static bool wants_recovery_point(const RestoreCommand *r) {
-  return r->recovery.needed && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
+  return r->recovery.needed && r->request.overwrite && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
 }
 
 static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
+  /* Said before a hook stops an application. */
+  if (hooks && hooks->before_restore && is_in_the_way(r)) return refuse(r);
   if (hooks) TRY(hook_run(&r->w, "before_restore", hooks->before_restore));
   TRY(context_progress_start(r->ctx));
   /* After the hook, which may stop the application: then nothing is written between this and the restore. */
@@ -235,8 +282,9 @@ static Error *restore(RestoreCommand *r) {
   uint64_t partial = result.partial;
   restore_result_free(&result);
   if (err || !partial) return err;
-  return err_new(ERR_PARTIAL, "the restore is done, but %llu things are not as they were: see the warnings above",
-                 (unsigned long long)partial);
+  return err_new(ERR_PARTIAL, "the restore is done, but %llu %s not as %s: see the warnings above",
+                 (unsigned long long)partial, partial == 1 ? "thing is" : "things are",
+                 partial == 1 ? "it was" : "they were");
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------
@@ -244,11 +292,11 @@ static Error *restore(RestoreCommand *r) {
 
 static void plan_json(const RestoreCommand *r, const RestorePreview *p) {
   json_t *doc = output_document("plan");
-  json_object_set_new(doc, "source", output_json_name(bytes_str(r->picked.snapshot.source)));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(r->picked.from->place.name)));
+  output_json_set_name(doc, "source", bytes_str(r->picked.snapshot.source));
+  output_json_set_name(doc, "repository", bytes_str(r->picked.from->place.name));
   json_object_set_new(doc, "snapshot", json_uuid(&r->picked.snapshot.id));
   json_object_set_new(doc, "time", json_time(r->picked.snapshot.time_ns));
-  json_object_set_new(doc, "target", json_text_or_null(r->target));
+  json_set_path(doc, "target", r->target);
   json_object_set_new(doc, "target_exists", json_boolean(p->target_exists));
   json_object_set_new(doc, "would_overwrite", json_boolean(p->would_overwrite));
   json_object_set_new(doc, "recovery_point", json_boolean(p->would_overwrite && wants_recovery_point(r)));
@@ -273,6 +321,7 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
               time_format_local(r->picked.snapshot.time_ns, when), from);
   output_text(out, "  target    %s%s\n", target,
               p->would_overwrite ? " (exists, would be OVERWRITTEN)"
+              : is_in_the_way(r) ? " (exists: refused without --confirm and its name)"
               : p->target_exists ? " (exists)"
                                  : "");
   if (p->would_overwrite && r->recovery.needed)
@@ -287,8 +336,8 @@ static void plan_text(const RestoreCommand *r, const RestorePreview *p) {
   if (p->free_bytes)
     output_text(out, "  free      %s%s\n", str_size(p->free_bytes, b), p->free_bytes < e->bytes ? ": NOT ENOUGH" : "");
   if (e->missing_frames)
-    output_text(out, "  missing   %llu pieces are in no pack that is there: `holdfast verify`\n",
-                (unsigned long long)e->missing_frames);
+    output_text(out, "  missing   %llu piece%s in no pack that is there: `holdfast verify`\n",
+                (unsigned long long)e->missing_frames, e->missing_frames == 1 ? " is" : "s are");
 }
 
 static Error *plan(RestoreCommand *r) {
@@ -309,6 +358,7 @@ static Error *run(RestoreCommand *r) {
   repositories_warn(&r->w, &r->repositories);
   TRY(pick_snapshot(&r->w, &r->repositories, args_operand(r->ctx->args, 0), &r->picked));
   TRY(fill_request(r));
+  if (r->target) TRY(repositories_spare(&r->repositories, r->target));
   if (r->target) TRY(recovery_find(&r->w, r->picked.from->repo, r->picked.snapshot.source, r->target, &r->recovery));
   return args_given(r->ctx->args, OPT_PLAN) ? plan(r) : restore(r);
 }
@@ -319,6 +369,7 @@ Error *cmd_restore(CliContext *ctx, const Args *args UNUSED) {
   Error *err = run(&r);
   strlist_free(&r.request.only);
   free(r.target);
+  free(r.source_path);
   recovery_free(&r.recovery);
   picked_free(&r.picked);
   repositories_close(&r.repositories);

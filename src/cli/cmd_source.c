@@ -58,7 +58,7 @@ static Error *add_source(Workspace *w, const char *name, const char *address) {
     json_t *doc = output_document("source");
     json_object_set_new(doc, "name", json_string(name));
     json_object_set_new(doc, "engine", json_string(type));
-    json_object_set_new(doc, "address", output_json_name(bytes_str(source.address)));
+    output_json_set_name(doc, "address", bytes_str(source.address));
     output_json(ctx->output, doc);
   } else if (!err) {
     AUTO_FREE char *shown = str_printable(bytes_str(source.address));
@@ -83,7 +83,7 @@ Error *cmd_source_rm(CliContext *ctx, const Args *args) {
   TRY(config_remove_source(config, ctx->state_dir, name));
   if (output_json_mode(ctx->output)) {
     json_t *doc = output_document("source_removal");
-    json_object_set_new(doc, "name", output_json_name(bytes_str(name)));
+    output_json_set_name(doc, "name", bytes_str(name));
     output_json(ctx->output, doc);
     return NULL;
   }
@@ -204,7 +204,7 @@ static void print_rows_json(Output *out, const SourceRows *rows) {
   for (size_t i = 0; i < rows->len; i++) {
     const SourceRow *r = &rows->items[i];
     json_t *doc = output_document("source");
-    json_object_set_new(doc, "name", output_json_name(bytes_str(r->name)));
+    output_json_set_name(doc, "name", bytes_str(r->name));
     json_object_set_new(doc, "engine", json_text_or_null(r->engine));
     json_object_set_new(doc, "address", json_text_or_null(r->address));
     json_object_set_new(doc, "origin", json_text_or_null(r->origin));
@@ -273,11 +273,12 @@ typedef struct Adoption {
 
 static void say_adoption(const Adoption *a, bool done) {
   Output *out = a->w->ctx->output;
-  bool same = strcmp(a->before->identity, a->identity) == 0 && strcmp(a->before->host_id, a->w->host_id) == 0;
+  bool same = strcmp(a->before->identity, a->identity) == 0 && strcmp(a->before->host_id, a->w->host_id) == 0 &&
+              strcmp(a->before->host, a->w->host) == 0;
   if (output_json_mode(out)) {
     json_t *doc = output_document("adoption");
-    json_object_set_new(doc, "source", output_json_name(bytes_str(a->before->name)));
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(a->from->place.name)));
+    output_json_set_name(doc, "source", bytes_str(a->before->name));
+    output_json_set_name(doc, "repository", bytes_str(a->from->place.name));
     json_object_set_new(doc, "host_before", json_text_or_null(a->before->host));
     json_object_set_new(doc, "host", json_string(a->w->host));
     json_object_set_new(doc, "identity_before", json_text_or_null(a->before->identity));

@@ -118,7 +118,7 @@ static void print_json(StatusCommand *s, const char *first) {
   for (size_t i = 0; i < s->list.len; i++) {
     const Protection *p = &s->list.items[i];
     json_t *item = json_object();
-    json_object_set_new(item, "source", output_json_name(bytes_str(p->source)));
+    output_json_set_name(item, "source", bytes_str(p->source));
     json_object_set_new(item, "configured", json_boolean(p->configured != NULL));
     json_object_set_new(item, "state", json_string(protection_state_name(p->state)));
     json_object_set_new(item, "why", output_json_name(bytes_str(p->why)));

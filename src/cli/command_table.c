@@ -58,8 +58,8 @@ static const CommandSpec commands[] = {
                  "# two files of /etc\nholdfast restore files:/etc --only 'ssh/sshd_config,hosts' --to /tmp/etc",
      .run = cmd_restore,
      .operands = {{"SRC[@WHEN]", 1, 1, "the source and the moment", NULL}},
-     .options = {OPT_TO, OPT_PLAN, OPT_IN_PLACE, OPT_CONFIRM, OPT_FORCE_RESTORE, OPT_ONLY, OPT_VERIFY_AFTER, OPT_DELTA,
-                 OPT_NO_OWNERS, OPT_SOURCE_NAME, OPT_RESTORE_COMMAND},
+     .options = {OPT_TO, OPT_PLAN, OPT_IN_PLACE, OPT_CONFIRM, OPT_FORCE_RESTORE, OPT_ONLY, OPT_VERIFY_AFTER,
+                 OPT_AGAINST_SOURCE, OPT_DELTA, OPT_NO_OWNERS, OPT_SOURCE_NAME, OPT_RESTORE_COMMAND},
      .exits = {3, 10, 11, 12, 13, 14, 15, 17}},
     {.name = "ls",
      .summary = "list snapshots, or what is in one",
@@ -226,8 +226,8 @@ static const CommandSpec commands[] = {
      .exits = {3}},
     {.name = "completion",
      .summary = "print a shell's completion script",
-     .examples = "# for this user's bash\n"
-                 "holdfast completion bash > ~/.local/share/bash-completion/completions/holdfast",
+     .examples = "# in this shell; `make install` has made it permanent\n"
+                 "source <(holdfast completion bash)",
      .run = cmd_completion,
      .operands = {{"SHELL", 1, 1, "bash, zsh or fish", shells}}},
     {.name = "man",

@@ -57,6 +57,9 @@ void new_secret_free(NewSecret *secret, bool unused) {
 }
 
 static Error *read_typed(CliContext *ctx, uint8_t **out, size_t *out_len) {
+  if (!args_given(ctx->args, OPT_RECOVERY_CODE_FILE) && !context_has_terminal())
+    return err_hint(err_new(ERR_USAGE, "there is no terminal to type the recovery code on"),
+                    "put it into a file: --recovery-code-file FILE");
   if (!args_given(ctx->args, OPT_RECOVERY_CODE_FILE))
     return context_ask_secret(ctx, "Recovery code", false, out, out_len);
   CliSecret secret;

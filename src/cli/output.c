@@ -34,28 +34,28 @@ Verbosity output_verbosity(const Output *out) { return out->options.verbosity; }
 /* ---- data ----------------------------------------------------------------------------------------------------------
  */
 
+/* Before anything else is written where the bar may stand: on a terminal both streams are one screen. */
 static void clear_bar(Output *out) {
   if (!out->bar_shown) return;
   fputs("\r\033[K", out->options.notes);
+  fflush(out->options.notes);
   out->bar_shown = false;
 }
 
 static void write_data(Output *out, const void *data, size_t len) {
   if (len == 0) return;
   LOCKED(&out->mutex);
-  if (out->bar_shown) { /* data may go to the same terminal */
-    clear_bar(out);
-    fflush(out->options.notes);
-  }
+  clear_bar(out);
   if (fwrite(data, 1, len, out->options.data) != len && out->lost_errno == 0) out->lost_errno = errno ? errno : EIO;
 }
 
 void output_bytes(Output *out, Bytes data) { write_data(out, data.data, data.len); }
 
 void output_text(Output *out, const char *fmt, ...) {
+  AUTO_FREE char *text = NULL;
   va_list args;
   va_start(args, fmt);
-  AUTO_FREE char *text = mem_vprintf(fmt, args);
+  CHECK(vasprintf(&text, fmt, args) >= 0);
   va_end(args);
   write_data(out, text, strlen(text));
 }
@@ -73,9 +73,19 @@ json_t *output_json_name(Bytes name) {
   return string;
 }
 
+void output_json_set_name(json_t *object, const char *key, Bytes name) {
+  json_t *shown = output_json_name(name);
+  bool exact = bytes_equal(bytes_str(json_string_value(shown)), name);
+  json_object_set_new(object, key, shown);
+  if (exact) return;
+  AUTO_FREE char *hex = (char *)mem_alloc(2 * name.len + 1);
+  AUTO_FREE char *hex_key = mem_printf("%s_hex", key);
+  hex_encode(name.data, name.len, hex);
+  json_object_set_new(object, hex_key, json_string(hex));
+}
+
 static char *json_line(json_t *take) {
-  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15));
-  ; /* 0.037 stays 0.037 */
+  char *text = json_dumps(take, JSON_COMPACT | JSON_REAL_PRECISION(15)); /* 0.037 stays 0.037 */
   json_decref(take);
   CHECK(text);
   return text;
@@ -118,7 +128,8 @@ void output_bar(Output *out, const char *line) {
 
 static void note_line(Output *out, const char *prefix, const char *fmt, va_list args) PRINTF_LIKE(3, 0);
 static void note_line(Output *out, const char *prefix, const char *fmt, va_list args) {
-  AUTO_FREE char *text = mem_vprintf(fmt, args);
+  AUTO_FREE char *text = NULL;
+  CHECK(vasprintf(&text, fmt, args) >= 0);
   AUTO_FREE char *line = mem_printf("%s%s\n", prefix, text);
   write_notes(out, line);
 }
@@ -137,6 +148,12 @@ void output_warning(Output *out, const char *fmt, ...) {
   va_start(args, fmt);
   note_line(out, "holdfast: warning: ", fmt, args);
   va_end(args);
+}
+
+void output_json_note(Output *out, json_t *take) {
+  AUTO_FREE char *text = json_line(take);
+  AUTO_FREE char *line = mem_printf("%s\n", text);
+  if (out->options.verbosity >= VERBOSITY_NORMAL) write_notes(out, line);
 }
 
 /* Texts of errors may have several lines and quote anything; JSON can hold all of it that is UTF-8. */

@@ -41,6 +41,9 @@ json_t *output_document(const char *type);
 void output_json(Output *out, json_t *take);
 /* Names of any bytes as a JSON string, escaped like in text. Owned. */
 json_t *output_json_name(Bytes name);
+/* Sets `key` to the name. Escaping loses the difference between a byte and the text of its escape: where something was
+ * escaped, KEY_hex holds the bytes. So without KEY_hex, KEY is the name itself. */
+void output_json_set_name(json_t *object, const char *key, Bytes name);
 
 /* Aligned columns for people. Cells are escaped (str_printable) and never cut or wrapped. */
 typedef struct Table Table;
@@ -68,6 +71,9 @@ void output_warning(Output *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* "holdfast: doing: what: why" and "hint: …"; with --json
  * {"type":"error","v":1,"code":…,"message":…,"hint":…,"exit":…}, on standard error. */
 void output_error(Output *out, const Error *err, int exit_code);
+
+/* One line of JSON on standard error, unless quiet. */
+void output_json_note(Output *out, json_t *take);
 
 /* For the progress bar: replaces the last line of the terminal; NULL takes it away. */
 void output_bar(Output *out, const char *line);

@@ -70,11 +70,18 @@ Error *pick_two(Workspace *w, const Repositories *repositories, const char *text
   return first;
 }
 
+/* Up to the next comma that no backslash takes its meaning from. The pattern keeps its backslashes: it knows them. */
+static size_t part_len(const char *text) {
+  size_t len = 0;
+  while (text[len] && text[len] != ',') len += text[len] == '\\' && text[len + 1] ? 2 : 1;
+  return len;
+}
+
 void pick_only(const Args *args, StrList *out) {
   const StrList *given = args_list(args, OPT_ONLY);
   for (size_t i = 0; i < given->len; i++) {
     for (const char *at = given->items[i]; *at;) {
-      size_t len = strcspn(at, ",");
+      size_t len = part_len(at);
       AUTO_FREE char *part = mem_strndup(at, len);
       if (len) strlist_add(out, part);
       at += len + (at[len] == ',');

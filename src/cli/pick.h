@@ -18,7 +18,7 @@ Error *pick_snapshot(Workspace *w, const Repositories *repositories, const char 
 Error *pick_two(Workspace *w, const Repositories *repositories, const char *text_a, const char *text_b, Picked *out_a,
                 Picked *out_b) NODISCARD;
 
-/* --only a,b --only c: the parts. */
+/* --only a,b --only 'c\,d': the parts, three patterns. */
 void pick_only(const Args *args, StrList *out);
 
 #endif

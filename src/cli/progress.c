@@ -45,6 +45,12 @@ uint64_t progress_rate(ProgressRate *rate, uint64_t at_ns, uint64_t bytes) {
   return result;
 }
 
+void progress_mend(ProgressShot *shot) {
+  if (!shot->total_estimated || shot->done_bytes <= shot->total_bytes) return;
+  shot->total_estimated = false;
+  shot->total_bytes = 0;
+}
+
 static unsigned percent(uint64_t part, uint64_t whole) {
   if (whole == 0) return 0;
   if (part >= whole) return 100;
@@ -54,7 +60,8 @@ static unsigned percent(uint64_t part, uint64_t whole) {
 static void add_amounts(Buf *buf, const ProgressShot *s) {
   char done[16], total[16];
   if (s->total_bytes > 0)
-    buf_printf(buf, "%s of %s", str_size(s->done_bytes, done), str_size(s->total_bytes, total));
+    buf_printf(buf, "%s of %s%s", str_size(s->done_bytes, done), s->total_estimated ? "~" : "",
+               str_size(s->total_bytes, total));
   else
     buf_printf(buf, "%s", str_size(s->done_bytes, done));
 }
@@ -78,22 +85,24 @@ char *progress_line(const ProgressShot *shot) {
   AUTO_BUF Buf buf = {0};
   buf_printf(&buf, "%s: ", shot->phase ? shot->phase : "working");
   add_amounts(&buf, shot);
-  if (shot->total_bytes > 0) buf_printf(&buf, " (%u %%)", percent(shot->done_bytes, shot->total_bytes));
+  if (shot->total_bytes > 0)
+    buf_printf(&buf, " (%s%u %%)", shot->total_estimated ? "~" : "", percent(shot->done_bytes, shot->total_bytes));
   add_rest(&buf, shot);
   return buf_steal_str(&buf);
 }
 
 char *progress_bar(const ProgressShot *shot, size_t columns) {
-  enum { BAR = 20 };
+  enum { BAR = 20, NARROW_BAR = 10, WIDE = 100 };
   AUTO_BUF Buf buf = {0};
   buf_printf(&buf, "%s ", shot->phase ? shot->phase : "working");
   if (shot->total_bytes > 0) {
     unsigned part = percent(shot->done_bytes, shot->total_bytes);
-    unsigned filled = part * BAR / 100;
+    unsigned width = columns < WIDE ? NARROW_BAR : BAR; /* the time that is left shall be seen */
+    unsigned filled = part * width / 100;
     char bar[BAR + 1];
-    for (unsigned i = 0; i < BAR; i++) bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
-    bar[BAR] = '\0';
-    buf_printf(&buf, "[%s] %u %% ", bar, part);
+    for (unsigned i = 0; i < width; i++) bar[i] = i < filled ? '=' : i == filled ? '>' : ' ';
+    bar[width] = '\0';
+    buf_printf(&buf, "[%s] %s%u %% ", bar, shot->total_estimated ? "~" : "", part);
   }
   add_amounts(&buf, shot);
   add_rest(&buf, shot);
@@ -108,6 +117,7 @@ json_t *progress_json(const ProgressShot *s) {
   json_object_set_new(doc, "phase", s->phase ? json_string(s->phase) : json_null());
   json_object_set_new(doc, "done_bytes", json_integer((json_int_t)s->done_bytes));
   json_object_set_new(doc, "total_bytes", s->total_bytes ? json_integer((json_int_t)s->total_bytes) : json_null());
+  json_object_set_new(doc, "total_estimated", json_boolean(s->total_estimated));
   json_object_set_new(doc, "new_bytes", json_integer((json_int_t)s->new_bytes));
   json_object_set_new(doc, "stored_bytes", json_integer((json_int_t)s->stored_bytes));
   json_object_set_new(doc, "files_done", json_integer((json_int_t)s->files_done));
@@ -132,6 +142,8 @@ static ProgressShot take_shot(ProgressView *view, uint64_t now_ns) {
       .phase = atomic_load_explicit(&p->phase, memory_order_relaxed),
       .elapsed_ns = now_ns - view->started_ns,
   };
+  shot.total_estimated = shot.total_bytes && atomic_load_explicit(&p->total_estimated, memory_order_relaxed);
+  progress_mend(&shot);
   if (now_ns - view->sampled_ns >= SAMPLE_NS) {
     view->bytes_per_second = progress_rate(&view->rate, now_ns, shot.done_bytes);
     view->sampled_ns = now_ns;

@@ -27,6 +27,7 @@ void progress_view_stop(ProgressView *take);
 
 typedef struct ProgressShot {
   uint64_t total_bytes, done_bytes, new_bytes, stored_bytes, files_total, files_done;
+  bool total_estimated;
   const char *phase;
   uint64_t elapsed_ns;
   uint64_t bytes_per_second; /* 0: not known yet */
@@ -42,7 +43,11 @@ typedef struct ProgressRate {
 } ProgressRate;
 uint64_t progress_rate(ProgressRate *rate, uint64_t at_ns, uint64_t bytes);
 
-/* One line without line end, owned: "reading: 1.2 GiB of 2.9 GiB (41 %), 210.4 MiB/s, 8 s left, 97 % known". */
+/* There is more than was expected: then how much is not known. */
+void progress_mend(ProgressShot *shot);
+
+/* One line without line end, owned: "reading: 1.2 GiB of 2.9 GiB (41 %), 210.4 MiB/s, 8 s left, 97 % known"; with an
+ * estimate "1.2 GiB of ~2.9 GiB (~41 %)", and when it was too low, without it. */
 char *progress_line(const ProgressShot *shot);
 /* The same with a bar, at most `columns` wide. */
 char *progress_bar(const ProgressShot *shot, size_t columns);

@@ -9,6 +9,7 @@
 #include "cli/args.h"
 #include "cli/version.h"
 #include "ops/backup.h"
+#include "ops/select.h"
 #include "sys/fs.h"
 
 void recovery_free(Recovery *recovery) {
@@ -30,7 +31,7 @@ static bool is_empty_dir(const char *path) {
   return empty;
 }
 
-static bool holds_something(const char *path) { return fs_exists(path) && !is_empty_dir(path); }
+bool recovery_holds_something(const char *path) { return fs_exists(path) && !is_empty_dir(path); }
 
 /* "/srv/app" of "/srv/app/x*.db": where several databases are restored to. */
 static bool is_base_of(const char *target, const char *pattern) {
@@ -79,7 +80,7 @@ Error *recovery_find(Workspace *w, Repo *repo, const char *name, const char *tar
   const Series *own = series_by_name(&list, name);
   bool found = own && consider(w, own, target, out);
   for (size_t i = 0; i < list.len && !found; i++) found = consider(w, &list.items[i], target, out);
-  bool holds = holds_something(target);
+  bool holds = recovery_holds_something(target);
   out->needed = found && holds;
   /* What stands there may be the source whose record is damaged: it would be overwritten without a recovery point. */
   Error *err = !found && holds ? STEAL(list.broken) : NULL;
@@ -94,7 +95,7 @@ static Error *back_up(Workspace *w, Repo *repo, const JobStart *restore, const S
   char when[36], id[SHORT_ID_LEN];
   AUTO_FREE char *description =
       mem_printf("before restore of %s of %s", short_id(&restored->id, id), time_format_local(restored->time_ns, when));
-  AUTO_FREE char *key = mem_strdup("recovery-point");
+  AUTO_FREE char *key = mem_strdup(RECOVERY_POINT_LABEL);
   AUTO_FREE char *value = mem_strdup(restore->id);
   Label label = {.key = key, .value = value};
   BackupRequest request = {.spec = &io->source.spec,
@@ -141,8 +142,10 @@ static Error *explain(Error *take, const CliSource *source, const char *target) 
   if (!take || err_is(take, ERR_CANCELLED)) return take;
   AUTO_FREE char *shown = str_printable(bytes_str(target));
   AUTO_FREE char *quoted = shell_quote(source->config ? source->name : source->address);
-  Error *err =
-      err_new(err_code(take), "making a recovery point of %s: %s; nothing was overwritten", shown, err_text(take));
+  const char *why = err_text(take);
+  size_t line = strcspn(why, "\n"); /* what integrity_check says may go on for pages */
+  Error *err = err_new(err_code(take), "making a recovery point of %s: %.*s%s; nothing was overwritten", shown,
+                       (int)line, why, why[line] ? " …" : "");
   err_free(take);
   return err_hint(
       err,
@@ -181,8 +184,8 @@ static void say(const Workspace *w, const OpenRepository *into, const char *targ
   AUTO_FREE char *back = way_back(w, into, target, r);
   if (output_json_mode(out)) {
     json_t *doc = output_document("recovery_point");
-    json_object_set_new(doc, "source", output_json_name(bytes_str(r->source.name)));
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(into->place.name)));
+    output_json_set_name(doc, "source", bytes_str(r->source.name));
+    output_json_set_name(doc, "repository", bytes_str(into->place.name));
     json_object_set_new(doc, "snapshot", json_uuid(&r->snapshot.id));
     json_object_set_new(doc, "go_back", output_json_name(bytes_str(back)));
     output_json(out, doc);
@@ -200,6 +203,7 @@ Error *recovery_make(Workspace *w, const OpenRepository *into, const JobStart *r
                      const char *target, Recovery *io) {
   JobStart job;
   workspace_job_begin(w, "recovery point", io->source.name, into->place.name, &job);
+  strlist_add(&io->source.spec.avoid, into->place.path);
   Error *err = explain(back_up(w, into->repo, restore, restored, io), &io->source, target);
   record(w, into, &job, io, err);
   if (!err) say(w, into, target, io);

@@ -16,6 +16,8 @@ typedef struct Recovery {
 } Recovery;
 void recovery_free(Recovery *recovery);
 
+/* Whether there is anything at a path that could be lost: an empty directory is nothing. */
+bool recovery_holds_something(const char *path);
 /* Whose place `target` (absolute) is: the source of that name first, then any other of this host. */
 Error *recovery_find(Workspace *w, Repo *repo, const char *name, const char *target, Recovery *out) NODISCARD;
 /* Backs the source up into the repository, labelled with the restore's job. Says so at once, with the command line that

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -220,6 +221,39 @@ Error *repositories_open_one(Workspace *w, Repositories *out, Repo **out_repo) {
     return err;
   }
   *out_repo = out->items[0].repo;
+  return NULL;
+}
+
+/* The folder that is there, without links, of the path of something that may be made. */
+static char *standing_folder(const char *target) {
+  AUTO_FREE char *path = mem_strdup(target);
+  for (;;) {
+    char *real = realpath(path, NULL);
+    char *slash = strrchr(path, '/');
+    if (real || !slash || slash == path) return real ? real : mem_strdup("/");
+    *slash = '\0';
+  }
+}
+
+static bool is_within(char *folder, const struct stat *dir) {
+  struct stat st;
+  for (char *slash; (slash = strrchr(folder, '/'));) {
+    if (stat(folder, &st) == 0 && st.st_dev == dir->st_dev && st.st_ino == dir->st_ino) return true;
+    *slash = '\0';
+  }
+  return false;
+}
+
+Error *repositories_spare(const Repositories *repositories, const char *target) {
+  for (size_t i = 0; i < repositories->len; i++) {
+    struct stat dir;
+    AUTO_FREE char *folder = standing_folder(target);
+    const RepositoryPlace *place = &repositories->items[i].place;
+    if (stat(place->path, &dir) != 0 || !is_within(folder, &dir)) continue;
+    return err_hint(err_new(ERR_REFUSED, "%s is in the folder of repository %s, where only holdfast's own files belong",
+                            target, place->name),
+                    "choose another place");
+  }
   return NULL;
 }
 

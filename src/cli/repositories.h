@@ -56,6 +56,9 @@ Error *repositories_open(Workspace *w, const StrList *names, RepositoriesNeed ne
 /* Exactly one, for commands that work on one. ERR_USAGE when several are named. */
 Error *repositories_open_one(Workspace *w, Repositories *out, Repo **out_repo) NODISCARD;
 void repositories_close(Repositories *repositories);
+/* ERR_REFUSED when something written to `target` (absolute, need not exist) would stand in the folder of one of them.
+ */
+Error *repositories_spare(const Repositories *repositories, const char *target) NODISCARD;
 /* What did not open: a warning each; or the first error, moved out, for those who go on and report it at the end. */
 void repositories_warn(Workspace *w, const Repositories *repositories);
 Error *repositories_failure(Repositories *repositories) NODISCARD;

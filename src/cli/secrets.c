@@ -76,5 +76,10 @@ Error *secrets_collect(CliContext *ctx, const ConfigRepository *configured, bool
   *out = (CliSecrets){0};
   Error *err = collect(ctx, configured, new_one, out);
   if (err) secrets_free(out);
-  return err;
+  if (!err_is(err, ERR_NOT_FOUND)) return err;
+  if (new_one) return err_hint(err, "--create-key-file FILE makes a new key file");
+  return err_hint(
+      err,
+      "is the path right, and its disk mounted? When the key is lost, the recovery code opens the repository: "
+      "`holdfast key recover --new-key-file FILE`");
 }

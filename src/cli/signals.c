@@ -33,6 +33,7 @@ void signals_install(void) {
   if (before.sa_handler != SIG_IGN) install(SIGHUP, on_stop);
   install(SIGUSR1, on_state);
   install(SIGPIPE, SIG_IGN);
+  install(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error of that file */
 }
 
 Cancel *signals_cancel(void) { return &stop; }

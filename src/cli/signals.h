@@ -1,5 +1,6 @@
 /* signals.h: SIGINT, SIGTERM and SIGHUP stop the work: the first cleanly and resumably, the second at once. SIGUSR1
- * asks for the state of progress. SIGPIPE is ignored: a closed pipe is a write error like any other. */
+ * asks for the state of progress. SIGPIPE and SIGXFSZ are ignored: a closed pipe and a file at its
+ * size limit are write errors like any other. */
 #ifndef HF_CLI_SIGNALS_H
 #define HF_CLI_SIGNALS_H
 

@@ -16,7 +16,7 @@ static json_t *labels_json(const Snapshot *s) {
 
 void snapshot_json_add(json_t *doc, const Snapshot *s) {
   json_object_set_new(doc, "id", json_uuid(&s->id));
-  json_object_set_new(doc, "source", output_json_name(bytes_str(s->source)));
+  output_json_set_name(doc, "source", bytes_str(s->source));
   json_object_set_new(doc, "engine", json_string(s->engine));
   json_object_set_new(doc, "host", json_text_or_null(s->host));
   json_object_set_new(doc, "time", json_time(s->time_ns));

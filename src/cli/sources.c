@@ -13,6 +13,7 @@ void cli_source_free(CliSource *source) {
   strlist_free(&source->spec.paths);
   strlist_free(&source->spec.include);
   strlist_free(&source->spec.exclude);
+  strlist_free(&source->spec.avoid);
   *source = (CliSource){0};
 }
 

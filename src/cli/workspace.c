@@ -15,17 +15,16 @@
 #include "repo/uuid.h"
 #include "sys/fs.h"
 
-enum { NOTICES_SAID = 100 };
+enum { NOTICES_ALIKE = 5, NOTICES_SAID = 100 };
 
 /* ---- the state directory -------------------------------------------------------------------------------------------
  */
 
 /* Who this machine is must not depend on whether its state directory can be written today. */
 static void temporary_host_id(Workspace *w) {
-  static const uint8_t none[HOST_ID_RANDOM_LEN];
   AUTO_BUF Buf machine = {0};
   err_ignore(fs_read_file("/etc/machine-id", 256, &machine));
-  state_host_id_derive(none, buf_bytes(&machine), w->host_id);
+  state_host_id_derive(NULL, buf_bytes(&machine), w->host_id);
 }
 
 static Error *open_temporary(Workspace *w, const Error *why) {
@@ -102,24 +101,77 @@ static Error *make_scratch(Workspace *w) {
 /* ---- opening -------------------------------------------------------------------------------------------------------
  */
 
-static void say_notice(void *ctx, NoticeLevel level, const char *text) {
+static void notice_json(const Workspace *w, NoticeLevel level, Bytes path, const char *message) {
+  static const char *const names[] = {
+      [NOTICE_INFO] = "info", [NOTICE_WARNING] = "warning", [NOTICE_PARTIAL] = "partial"};
+  json_t *doc = output_document("notice");
+  json_object_set_new(doc, "level", json_string(names[level]));
+  output_json_set_name(doc, "path", path);
+  json_object_set_new(doc, "message", output_json_name(bytes_str(message)));
+  output_json_note(w->ctx->output, doc);
+}
+
+/* How often this was said before, and whether that is often enough. Guarded by w->lock. */
+static bool is_enough(Workspace *w, const char *message) {
+  w->notices++;
+  NoticeKind *kind = NULL;
+  for (size_t i = 0; i < w->kinds_len && !kind; i++)
+    if (strcmp(w->kinds[i].message, message) == 0) kind = &w->kinds[i];
+  if (!kind && w->kinds_len < NELEMS(w->kinds)) {
+    kind = &w->kinds[w->kinds_len++];
+    *kind = (NoticeKind){.message = mem_strdup(message)};
+  }
+  if (kind ? kind->said == NOTICES_ALIKE : w->others_said == NOTICES_SAID) {
+    ++*(kind ? &kind->held : &w->others_held);
+    return true;
+  }
+  ++*(kind ? &kind->said : &w->others_said);
+  return false;
+}
+
+static void say_notice(void *ctx, NoticeLevel level, Bytes path, const char *message) {
   Workspace *w = (Workspace *)ctx;
+  Output *out = w->ctx->output;
+  bool enough = false;
+  if (level != NOTICE_INFO) {
+    LOCKED(&w->lock);
+    enough = is_enough(w, message);
+  }
+  AUTO_FREE char *name = str_printable(path);
+  AUTO_FREE char *text = path.len ? mem_printf("%s: %s", name, message) : mem_strdup(message);
   /* On standard error it would be said twice. */
   if (w->ctx->log_fd >= 0) log_event(w->ctx->log, level == NOTICE_INFO ? LOG_DEBUG : LOG_WARN, "notice", text, NULL);
-  if (level == NOTICE_INFO) {
-    output_note(w->ctx->output, VERBOSITY_VERBOSE, "%s", text);
-    return;
+  bool verbose = output_verbosity(out) >= VERBOSITY_VERBOSE;
+  if (level == NOTICE_INFO && !verbose) return;
+  if (output_json_mode(out))
+    notice_json(w, level, path, message);
+  else if (level == NOTICE_INFO)
+    output_note(out, VERBOSITY_VERBOSE, "%s", text);
+  else if (!enough || verbose)
+    output_warning(out, "%s", text);
+}
+
+static void say_held(const Workspace *w, uint64_t held, const char *message) {
+  bool all = output_json_mode(w->ctx->output) || output_verbosity(w->ctx->output) >= VERBOSITY_VERBOSE;
+  if (held && !all)
+    output_warning(w->ctx->output, "%llu more: %s (--verbose names all)", (unsigned long long)held, message);
+}
+
+void workspace_notices_end(Workspace *w) {
+  LOCKED(&w->lock);
+  for (size_t i = 0; i < w->kinds_len; i++) {
+    say_held(w, w->kinds[i].held, w->kinds[i].message);
+    free(w->kinds[i].message);
   }
-  uint64_t before;
-  {
-    LOCKED(&w->lock);
-    before = w->notices++;
-  }
-  bool all = output_verbosity(w->ctx->output) >= VERBOSITY_VERBOSE;
-  if (before < NOTICES_SAID || all)
-    output_warning(w->ctx->output, "%s", text);
-  else if (before == NOTICES_SAID)
-    output_warning(w->ctx->output, "more of this is not shown (--verbose shows all)");
+  say_held(w, w->others_held, "of other kinds");
+  w->kinds_len = 0;
+  w->others_said = w->others_held = 0;
+}
+
+Error *workspace_unopened(const Workspace *w) {
+  if (!w->notices) return NULL;
+  return err_new(ERR_CORRUPT, "%llu snapshot%s not open", (unsigned long long)w->notices,
+                 w->notices == 1 ? " does" : "s do");
 }
 
 static void open_catalog(Workspace *w) {
@@ -186,6 +238,7 @@ Error *workspace_open(CliContext *ctx, Workspace *out) {
 void workspace_close(Workspace *w) {
   if (!w->ctx) return;
   context_progress_stop(w->ctx);
+  workspace_notices_end(w);
   deadline_stop(w->deadline);
   catalog_free(w->catalog);
   if (w->scratch) err_ignore(fs_remove_tree(w->scratch));
@@ -231,6 +284,7 @@ static void log_end(const Workspace *w, const JobStart *job, const JobOutcome *o
 }
 
 void workspace_job_end(Workspace *w, const JobStart *job, JobOutcome *outcome, const Error *err) {
+  workspace_notices_end(w);
   if (err) {
     bool cancelled = err_code(err) == ERR_CANCELLED && cancel_reason(w->ctx->cancel) != CANCEL_TIMEOUT;
     outcome->result = cancelled ? JOB_CANCELLED : err_code(err) == ERR_PARTIAL ? JOB_PARTIAL : JOB_FAILED;
@@ -267,6 +321,13 @@ char *json_text(const json_t *doc) {
 }
 
 json_t *json_text_or_null(const char *text) { return text ? output_json_name(bytes_str(text)) : json_null(); }
+
+void json_set_path(json_t *object, const char *key, const char *path) {
+  if (path)
+    output_json_set_name(object, key, bytes_str(path));
+  else
+    json_object_set_new(object, key, json_null());
+}
 
 json_t *json_uuid(const Uuid *id) {
   char text[UUID_TEXT_LEN];

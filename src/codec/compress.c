@@ -193,12 +193,17 @@ static size_t run_bzip2(Compressor *c, const uint8_t *src, size_t len, uint8_t *
   return whole ? n : 0;
 }
 
-static size_t run_xz(Compressor *c, const uint8_t *src, size_t len, uint8_t *dst, size_t cap) {
+static lzma_options_lzma xz_options(int level, size_t len) {
   lzma_options_lzma options;
-  CHECK(!lzma_lzma_preset(&options, (uint32_t)c->setting.level));
+  CHECK(!lzma_lzma_preset(&options, (uint32_t)level));
   uint32_t window = LZMA_DICT_SIZE_MIN;
   while (window < len && window < options.dict_size) window *= 2;
   options.dict_size = window; /* reaching back past the frame's start is memory for nothing, also when reading */
+  return options;
+}
+
+static size_t run_xz(Compressor *c, const uint8_t *src, size_t len, uint8_t *dst, size_t cap) {
+  lzma_options_lzma options = xz_options(c->setting.level, len);
   lzma_filter filters[] = {{.id = LZMA_FILTER_LZMA2, .options = &options}, {.id = LZMA_VLI_UNKNOWN, .options = NULL}};
   CHECK(lzma_stream_encoder(&c->xz, filters, LZMA_CHECK_NONE) == LZMA_OK);
   c->xz.next_in = src;
@@ -245,4 +250,39 @@ size_t compressor_run(Compressor *c, const uint8_t *src, size_t len, uint8_t *ds
   if (n == 0 || n > most) return len;
   *used = c->setting.codec;
   return n;
+}
+
+/* ---- what it costs ---- */
+
+static uint64_t zstd_memory(int level, size_t len) {
+  return ZSTD_estimateCCtxSize_usingCParams(ZSTD_getCParams(level, len, 0));
+}
+
+static uint64_t xz_memory(int level, size_t len) {
+  lzma_options_lzma options = xz_options(level, len);
+  lzma_filter filters[] = {{.id = LZMA_FILTER_LZMA2, .options = &options}, {.id = LZMA_VLI_UNKNOWN, .options = NULL}};
+  return lzma_raw_encoder_memusage(filters);
+}
+
+uint64_t compressor_memory(Compression setting, size_t len) {
+  enum { DEFLATE_BYTES = 320 * 1024, BZIP2_BYTES = 512 * 1024, BZIP2_BLOCK = 100000, BZIP2_FACTOR = 8 };
+  uint64_t probe = setting.automatic || is_slow(setting) ? zstd_memory(1, len) : 0;
+  uint64_t blocks = len / BZIP2_BLOCK + 1;
+  switch (setting.codec) {
+    case CODEC_NONE: break;
+    case CODEC_ZSTD: return probe + zstd_memory(setting.level, len);
+    case CODEC_LZ4: return probe + (uint64_t)LZ4_sizeofState();
+    case CODEC_GZIP: return probe + DEFLATE_BYTES;
+    case CODEC_BZIP2:
+      if (blocks > (uint64_t)setting.level) blocks = (uint64_t)setting.level;
+      return probe + BZIP2_BYTES + blocks * BZIP2_BLOCK * BZIP2_FACTOR;
+    case CODEC_XZ: return probe + xz_memory(setting.level, len);
+  }
+  return probe;
+}
+
+bool compression_lower(Compression *c) {
+  if (c->level <= CODECS[c->codec].level_min) return false;
+  c->level--;
+  return true;
 }

@@ -33,6 +33,11 @@ void compressor_free(Compressor *take);
 /* For `auto`: the level for the frames to come, clamped to 1..9. Without effect for other settings. */
 void compressor_set_level(Compressor *c, int level);
 
+/* What a compressor of this setting takes at most, for frames of at most `len` bytes. Of `auto`: at `c.level`. */
+uint64_t compressor_memory(Compression c, size_t len);
+/* The next cheaper level of the codec; false when there is none. */
+bool compression_lower(Compression *c);
+
 /* Room that `compressor_run` may need for len input bytes. */
 size_t compressor_bound(size_t len);
 /* Compresses src into dst (dst_cap >= compressor_bound(len)). Returns the length and sets *used; when compressing saves

@@ -19,6 +19,7 @@ typedef struct SourceSpec {
   StrList paths;    /* sqlite, files: absolute paths or globs; command: exactly one, the command line */
   StrList include;  /* files: only what matches (empty: everything) */
   StrList exclude;
+  StrList avoid;      /* files: directories left out with a warning: the repositories that the backup goes to */
   const char *preset; /* NULL, "configuration", "logs", "application" */
   bool one_file_system;
   bool recover_copy;           /* sqlite: roll a hot journal back on a private copy instead of refusing */
@@ -152,6 +153,7 @@ struct Source {
   const SourceOps *ops;
   Notices *notices;
   const char *facts_json; /* as recorded by backup */
+  uint64_t empty_files;   /* restored by the engine itself, for want of content to fetch: it counts them here */
 };
 
 typedef struct RestorePlan {
@@ -188,6 +190,7 @@ typedef struct DrillTarget {
   const char *path;        /* where the restored copy is */
   const char *facts_json;  /* the snapshot's record */
   const char *source_path; /* the live source to compare content with, or NULL: against the record */
+  const StrList *only;     /* what was restored, as in RestorePlan; NULL or empty: everything */
   bool amid;               /* files: restored into a tree that may hold more than the snapshot */
   const char *scratch_dir;
 } DrillTarget;

@@ -1,6 +1,8 @@
 #include "ops/backup.h"
 
 #include "base/mem.h"
+#include "base/shell.h"
+#include "catalog/state.h"
 #include "ops/sink.h"
 
 enum { READERS = 2, LOW_MEMORY = 96 * 1024 * 1024 };
@@ -19,26 +21,31 @@ void backup_result_free(BackupResult *result) {
 /* ---- whose backup this is
  * -------------------------------------------------------------------------------------------------- */
 
-static Error *check_identity(const Ops *ops, const Series *series, const char *engine, const char *identity) {
+static bool lives_elsewhere(const Ops *ops, const Series *series) {
+  return !state_host_is_same((HostIdentity){.id = series->host_id, .name = series->host},
+                             (HostIdentity){.id = ops->host_id, .name = ops->host});
+}
+
+static Error *check_identity(const Ops *ops, const Repo *repo, const Series *series, const char *engine,
+                             const char *identity) {
   const char *what = NULL;
   if (strcmp(series->engine, engine) != 0)
     what = "is of another type";
-  else if (strcmp(series->host_id, ops->host_id) != 0)
-    what = "lives on another host";
+  else if (lives_elsewhere(ops, series))
+    what = "lives on another host (another machine, a copy of it, or a state directory that is not the one of before)";
   else if (series->identity[0] && identity[0] && strcmp(series->identity, identity) != 0)
     what = strcmp(engine, "command") == 0
                ? "was another command line before"
                : "is not the one that was backed up before (it was replaced, restored or moved)";
   if (!what) return NULL;
-  if (strcmp(engine, "command") == 0 && strcmp(series->engine, engine) == 0)
-    return err_hint(
-        err_new(ERR_REFUSED, "source %s %s", series->name, what),
-        "give it a --name of its own, behind which any command line may stand; if this is meant to continue "
-        "the same history: `holdfast source adopt command:'THE COMMAND LINE'`");
-  return err_hint(
-      err_new(ERR_REFUSED, "source %s %s", series->name, what),
-      "if this is meant to continue the same history: `holdfast source adopt %s`; else give it a --name of its own",
-      series->name);
+  bool command = strcmp(engine, "command") == 0; /* the repository does not know the whole line */
+  AUTO_FREE char *name = command ? mem_strdup("command:'THE COMMAND LINE'") : shell_quote(series->name);
+  AUTO_FREE char *place = shell_quote(repo->store->name);
+  bool other_line = command && strcmp(series->engine, engine) == 0 && !lives_elsewhere(ops, series);
+  return err_hint(err_new(ERR_REFUSED, "source %s %s", series->name, what),
+                  "if this is meant to continue the same history: `holdfast source adopt %s --repo %s`; else give it a "
+                  "--name of its own%s",
+                  name, place, other_line ? ", behind which any command line may stand" : "");
 }
 
 static void series_fill(const Ops *ops, Series *s, const char *name, const char *engine, const char *address,
@@ -60,7 +67,7 @@ static Error *series_find_or_make(const Ops *ops, const BackupRequest *request, 
   Error *err = NULL;
   Series series = {0};
   if (known) {
-    if (!request->any_identity) err = check_identity(ops, known, request->spec->type, identity);
+    if (!request->any_identity) err = check_identity(ops, repo, known, request->spec->type, identity);
     series.id = known->id;
     series.revision = known->revision;
     series.created_ns = known->created_ns;
@@ -114,6 +121,7 @@ typedef struct Target {
   SnapshotList history;
   const Snapshot *parent;
   SnapshotKind kind;
+  Compression compression; /* as far as the memory allows */
   Writer *writer;
   Error *failed; /* left behind while others went on */
 } Target;
@@ -162,6 +170,21 @@ static Error *check_memory(const Ops *ops, const BackupRequest *request) {
                  str_size((uint64_t)WRITER_MEMORY_MIN * request->repos_len + OPS_MEMORY_OWN, needs));
 }
 
+/* A level that takes more memory than there is gives way: the backup is worth more than its last per cents. */
+static Compression affordable(const Ops *ops, const BackupRequest *request, NoticeList *notices) {
+  uint64_t share = memory_share(ops, request);
+  Compression c = request->compression;
+  while (share && writer_memory_min(c) > share && compression_lower(&c)) continue;
+  if (c.level == request->compression.level) return c;
+  char asked[16], used[16], needs[16], has[16];
+  uint64_t all = writer_memory_min(request->compression) * request->repos_len + OPS_MEMORY_OWN;
+  AUTO_FREE char *text = mem_printf("compression %s needs %s of memory, %s are allowed: it is %s instead (--memory)",
+                                    compression_format(request->compression, asked), str_size(all, needs),
+                                    str_size(ops->memory_bytes, has), compression_format(c, used));
+  notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+  return c;
+}
+
 static Error *target_begin(const Ops *ops, const BackupRequest *request, const char *identity, NoticeList *notices,
                            Target *t) {
   TRY(series_for(ops, request, t->repo, identity, &t->series));
@@ -170,7 +193,7 @@ static Error *target_begin(const Ops *ops, const BackupRequest *request, const c
   t->kind = kind_of(t->parent, request->mode);
   WriterOptions options = {.series = &t->series,
                            .parent = t->parent,
-                           .compression = request->compression,
+                           .compression = t->compression,
                            .workers = ops->cpus,
                            .readers = readers_for(ops, request),
                            .memory_bytes = memory_share(ops, request),
@@ -231,19 +254,31 @@ static Error *unreachable(Error *take) {
   return away ? err_recode(take, ERR_UNREACHABLE) : take;
 }
 
+/* How much there will be to go through: what the engine says, else what the last snapshot held. */
+static void expect(Progress *progress, const ServerInfo *info, const Target *t) {
+  if (!progress) return;
+  const SnapshotList *history = &t->history;
+  uint64_t last = history->len ? history->items[history->len - 1].stats.source_bytes : 0;
+  progress_add(&progress->total_bytes, info->size_bytes ? info->size_bytes : last);
+  if (!info->size_bytes && last) atomic_store_explicit(&progress->total_estimated, true, memory_order_relaxed);
+}
+
 static Error *begin_all(const Ops *ops, const BackupRequest *request, Engine *engine, NoticeList *notices,
                         Target *targets, ServerInfo *info) {
   progress_phase(ops->progress, "opening the source", false);
   TRY(unreachable(engine->ops->probe(engine, info, ops->cancel)));
-  if (ops->progress) progress_add(&ops->progress->total_bytes, info->size_bytes * request->repos_len);
   progress_phase(ops->progress, "reading the index", false);
+  Compression compression = affordable(ops, request, notices);
   size_t begun = 0;
   for (size_t i = 0; i < request->repos_len; i++) {
     targets[i].repo = request->repos[i];
+    targets[i].compression = compression;
     Error *err = target_begin(ops, request, info->identity ? info->identity : "", notices, &targets[i]);
     if (err_is(err, ERR_CANCELLED)) return err;
     targets[i].failed = err_wrap(err, "%s", request->repos[i]->store->name);
-    if (!err) begun++;
+    if (err) continue;
+    expect(ops->progress, info, &targets[i]);
+    begun++;
   }
   /* One repository that is away keeps nothing from the others. */
   return begun ? NULL : STEAL(targets[0].failed);
@@ -270,11 +305,25 @@ static Error *read_source(const Ops *ops, const BackupRequest *request, Engine *
   return err;
 }
 
+/* What this process has written, and the snapshot to come, are under keys that a slot removed meanwhile opens too. */
+static void warn_of_new_epoch(const Ops *ops, const Target *t, NoticeList *notices) {
+  Error *err = t->failed ? NULL : repo_check_epoch(t->repo, ops->cancel);
+  if (err_is(err, ERR_REFUSED)) {
+    AUTO_FREE char *text = mem_printf(
+        "%s: a key slot was removed or the keys were rotated while this backup ran: it is complete, but under the keys "
+        "from before, as everything older is (docs/keys.md)",
+        t->repo->store->name);
+    notices->base.report(&notices->base, NOTICE_WARNING, bytes(NULL, 0), text);
+  }
+  err_free(err); /* what else is wrong the commit finds */
+}
+
 static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *targets, const EngineFacts *facts,
-                         const NoticeList *notices, BackupResult *result) {
+                         NoticeList *notices, BackupResult *result) {
   progress_phase(ops->progress, "committing", false);
   Error *first = NULL;
   size_t committed = 0;
+  for (size_t i = 0; i < request->repos_len; i++) warn_of_new_epoch(ops, &targets[i], notices);
   result->targets = NEW_ARRAY(BackupTarget, request->repos_len);
   result->len = request->repos_len;
   for (size_t i = 0; i < request->repos_len; i++) {
@@ -333,7 +382,7 @@ static Error *plan_target(const Ops *ops, const BackupRequest *request, Repo *re
   SnapshotList history = {0};
   TRY(series_list(repo, &list, ops->cancel));
   const Series *known = series_by_name(&list, request->name);
-  Error *err = known ? check_identity(ops, known, request->spec->type, identity) : NULL;
+  Error *err = known ? check_identity(ops, repo, known, request->spec->type, identity) : NULL;
   if (!err && known) err = snapshot_list(repo, &known->id, &history, broken_snapshot, notices, ops->cancel);
   series_list_free(&list);
   TRY(err);
@@ -371,7 +420,7 @@ Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *ou
   /* Something that the snapshot would need is damaged in the repository, which is noted there now; the source is at
    * hand: read everything and store it anew. */
   AUTO_FREE char *text = mem_printf("%s; backing up in full instead", err_text(err));
-  ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+  ops->notice(ops->notice_ctx, NOTICE_WARNING, bytes(NULL, 0), text);
   backup_result_free(out);
   err_free(err);
   BackupRequest full = *request;

@@ -10,6 +10,7 @@
 #include "codec/compress_stream.h"
 #include "engine/sqlite/sqlite_dump.h"
 #include "ops/export_file.h"
+#include "ops/only.h"
 #include "ops/tar.h"
 #include "repo/content_runs.h"
 #include "repo/frames.h"
@@ -36,22 +37,12 @@ typedef struct Export {
 
 typedef Error *ContentWrite(void *ctx, Bytes part);
 
-static bool is_selected(const Export *e, Bytes path) {
-  const StrList *only = &e->request->only;
-  for (size_t i = 0; i < only->len; i++) {
-    Bytes pattern = bytes_str(only->items[i]);
-    if (glob_match(pattern, path) || entry_path_within(path, pattern)) return true;
-    /* Below a folder that matches. */
-    for (size_t k = path.len; k-- > 1;)
-      if (path.data[k] == '/' && glob_match(pattern, bytes(path.data, k))) return true;
-  }
-  return only->len == 0;
+static bool is_selected(const Export *e, Bytes path, EntryType type) {
+  return only_selects(&e->request->only, path, type);
 }
 
 static void notice(const Export *e, NoticeLevel level, Bytes path, const char *what) {
-  AUTO_FREE char *shown = str_printable(path);
-  AUTO_FREE char *text = mem_printf("%s: %s", shown, what);
-  e->ops->notice(e->ops->notice_ctx, level, text);
+  e->ops->notice(e->ops->notice_ctx, level, path, what);
 }
 
 /* ---- content in order ----------------------------------------------------------------------------------------------
@@ -149,7 +140,7 @@ static Error *add_file(TarJob *job, const TreeEntry *file) {
 static Error *add_hard_link(TarJob *job, const Entry *entry) {
   const Buf *other = (const Buf *)map_get(job->names, entry->target);
   if (other) return add_link(job, entry, buf_bytes(other));
-  if (is_selected(job->e, entry->target) && entry_path_compare(entry->target, entry->path) < 0)
+  if (is_selected(job->e, entry->target, ENTRY_FILE) && entry_path_compare(entry->target, entry->path) < 0)
     return add_plain(job, entry);
   if (!job->links) job->links = tree_cursor_new(job->e->source, &job->e->request->snapshot->root);
   TreeEntry file;
@@ -194,7 +185,7 @@ static Error *add_entries(TarJob *job) {
     err = cancel_check(e->ops->cancel);
     if (!err) err = tree_cursor_next(cursor, &entry, &found);
     if (err || !found) break;
-    if (!is_selected(e, entry.entry.path)) continue;
+    if (!is_selected(e, entry.entry.path, entry.entry.type)) continue;
     e->result->entries++;
     AUTO_FREE char *shown = str_printable(entry.entry.path);
     err = err_wrap(add_entry(job, &entry), "exporting %s", *shown ? shown : "the root");
@@ -315,7 +306,7 @@ static Error *each_database(Export *e, const bool *folder, size_t *out_count) {
     TreeEntry entry;
     err = tree_cursor_next(cursor, &entry, &found);
     if (err || !found) break;
-    if (entry.entry.type != ENTRY_FILE || !is_selected(e, entry.entry.path)) continue;
+    if (entry.entry.type != ENTRY_FILE || !is_selected(e, entry.entry.path, entry.entry.type)) continue;
     ++*out_count;
     if (folder) err = export_one(e, &entry, *folder);
   }

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "codec/compress_stream.h"
 #include "sys/fs.h"
+#include "sys/temporary.h"
 
 struct ExportFile {
   int fd;
@@ -58,14 +59,15 @@ Error *export_file_create(Sys *sys, const char *path, Compression compression, E
   if (lstat(path, &st) == 0) return taken(shown);
   AUTO_FREE char *parent = parent_of(path);
   TRY(fs_make_dirs(parent, 0777));
-  uint64_t random;
-  sys_random(sys, &random, sizeof random);
-  AUTO_FREE char *temporary = mem_printf("%s/.holdfast-%016llx.tmp", parent, (unsigned long long)random);
-  int fd;
-  TRY(fs_open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, &fd));
+  char name[TEMPORARY_NAME_CAP];
+  AUTO_FD int dir = -1;
+  TRY(fs_open(parent, O_PATH | O_DIRECTORY, 0, &dir));
+  temporary_sweep(dir, TEMPORARY_PREFIX);
+  int fd = temporary_create(sys, dir, TEMPORARY_PREFIX, name, sizeof name);
+  if (fd < 0) return err_errno(errno, "creating a file in %s", parent);
   *out = file_new(fd, path, compression);
   (*out)->path = mem_strdup(path);
-  (*out)->temporary = STEAL(temporary);
+  (*out)->temporary = fs_join(parent, name);
   return NULL;
 }
 

@@ -5,7 +5,7 @@ static void report(Notices *notices, NoticeLevel level, Bytes path, const char *
   NoticeList *list = (NoticeList *)notices;
   AUTO_FREE char *name = str_printable(path);
   char *text = path.len ? mem_printf("%s: %s", name, message) : mem_strdup(message);
-  list->ops->notice(list->ops->notice_ctx, level, text);
+  list->ops->notice(list->ops->notice_ctx, level, path, message);
   LOCKED(&list->lock);
   if (level == NOTICE_WARNING) list->warnings++;
   if (level == NOTICE_PARTIAL) list->partial++;

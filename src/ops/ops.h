@@ -21,8 +21,9 @@ typedef struct Ops {
   unsigned cpus;                  /* 0: all */
   uint64_t memory_bytes;          /* 0: no limit; else OPS_MEMORY_MIN or more */
   uint64_t read_bytes_per_second; /* 0: no limit */
-  /* Every notice as it arrives (not NULL); thread-safe. The result of the operation holds them too. */
-  void (*notice)(void *ctx, NoticeLevel level, const char *text);
+  /* Every notice as it arrives (not NULL); thread-safe. The result of the operation holds them too. `path` is what it
+   * is about, any bytes, may be empty. */
+  void (*notice)(void *ctx, NoticeLevel level, Bytes path, const char *message);
   void *notice_ctx;
 } Ops;
 

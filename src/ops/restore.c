@@ -1,6 +1,7 @@
 #include "ops/restore.h"
 
 #include "base/mem.h"
+#include "ops/only.h"
 #include "ops/source.h"
 #include "sys/fs.h"
 
@@ -37,6 +38,7 @@ static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckRep
   DrillTarget target = {.path = request->target,
                         .facts_json = request->snapshot->facts_json,
                         .source_path = request->source_path,
+                        .only = &request->only,
                         .amid = request->overwrite,
                         .scratch_dir = ops->scratch_dir};
   progress_phase(ops->progress, "checking the copy", false);
@@ -46,11 +48,7 @@ static Error *check_copy(const Ops *ops, const RestoreRequest *request, CheckRep
 }
 
 static bool select_only(void *ctx, const Entry *entry) {
-  const StrList *only = (const StrList *)ctx;
-  for (size_t i = 0; i < only->len; i++)
-    if (glob_match(bytes_str(only->items[i]), entry->path) || entry_path_within(entry->path, bytes_str(only->items[i])))
-      return true;
-  return only->len == 0;
+  return only_selects((const StrList *)ctx, entry->path, entry->type);
 }
 
 Error *ops_restore_plan(const Ops *ops, const RestoreRequest *request, RestorePreview *out) {
@@ -72,12 +70,13 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
   Index *index;
   progress_phase(ops->progress, "reading the index", false);
   TRY(index_open_reading(request->repo, &index, ops->cancel));
-  if (index_broken_segments(index)) {
+  size_t broken = index_broken_segments(index);
+  if (broken) {
     AUTO_FREE char *text = mem_printf(
-        "%zu index segment(s) of the repository are damaged; what they said is taken from "
+        "%zu index segment%s of the repository damaged; what %s said is taken from "
         "the packs themselves: run `holdfast verify`",
-        index_broken_segments(index));
-    ops->notice(ops->notice_ctx, NOTICE_WARNING, text);
+        broken, broken == 1 ? " is" : "s are", broken == 1 ? "it" : "they");
+    ops->notice(ops->notice_ctx, NOTICE_WARNING, bytes(NULL, 0), text);
   }
   Engine *engine;
   Error *err = open_engine(ops, request->snapshot, request->restore_command, &engine);
@@ -94,6 +93,7 @@ static Error *run(const Ops *ops, const RestoreRequest *request, NoticeList *not
     err = engine->ops->restore(engine, &plan, ops_source_base(source), ops->cancel);
     if (err_is(err, ERR_NO_SPACE)) err = err_hint(err, "make room, or restore to a roomier place: --to");
     out->stats = *ops_source_stats(source);
+    out->stats.files += ops_source_base(source)->empty_files;
     ops_source_free(source);
     engine_free(engine);
   }

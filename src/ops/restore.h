@@ -17,7 +17,7 @@ typedef struct RestoreRequest {
   const char *restore_command; /* command sources: pipe into this instead of a file; may be NULL */
   bool check;
   CheckLevel level;
-  const char *source_path; /* compare with the live source too; may be NULL */
+  const char *source_path; /* compare with the live source too: its path, "/" when it has several; may be NULL */
 } RestoreRequest;
 
 typedef struct RestoreResult {

@@ -55,7 +55,7 @@ Error *ops_find_series(const Ops *ops, Repo *repo, const SeriesList *list, const
 static void broken(void *ctx, const char *key, const Error *err) {
   const Ops *ops = (const Ops *)ctx;
   AUTO_FREE char *text = mem_printf("snapshot %s does not open: %s", key, err_text(err));
-  ops->notice(ops->notice_ctx, NOTICE_PARTIAL, text);
+  ops->notice(ops->notice_ctx, NOTICE_PARTIAL, bytes(NULL, 0), text);
 }
 
 static Error *list_of(const Ops *ops, Repo *repo, const Uuid *series, SnapshotList *out) {
@@ -125,6 +125,8 @@ static Error *by_id(SnapshotList *list, const char *prefix, Snapshot *out) {
   return NULL;
 }
 
+static Error *none(const char *source) { return err_new(ERR_NOT_FOUND, "%s has no snapshots", source); }
+
 static Error *by_time(SnapshotList *list, const char *source, uint64_t time_ns, Snapshot *out) {
   char text[36];
   for (size_t i = list->len; i-- > 0;) {
@@ -132,20 +134,50 @@ static Error *by_time(SnapshotList *list, const char *source, uint64_t time_ns, 
     take_item(list, i, out);
     return NULL;
   }
-  if (list->len == 0) return err_new(ERR_NOT_FOUND, "%s has no snapshots", source);
+  if (list->len == 0) return none(source);
   return err_hint(err_new(ERR_NOT_FOUND, "%s has no snapshot at or before that moment", source), "the oldest is of %s",
                   time_format_local(list->items[0].time_ns, text));
 }
 
-static Error *pick(SnapshotList *list, const char *source, const When *when, Snapshot *out) {
+static bool is_recovery_point(const Snapshot *snapshot) {
+  for (size_t i = 0; i < snapshot->labels_len; i++)
+    if (strcmp(snapshot->labels[i].key, RECOVERY_POINT_LABEL) == 0) return true;
+  return false;
+}
+
+/* The newest of what was meant to be kept. A recovery point holds what somebody has decided to overwrite, and a damaged
+ * database was stored for the sake of what can be saved of it: whoever repeats an interrupted restore, or asks for the
+ * newest at three in the morning, means neither. They are had by id or moment, or when there is nothing else. */
+static Error *newest(const Ops *ops, SnapshotList *list, const char *source, Snapshot *out) {
+  if (list->len == 0) return none(source);
+  size_t at = list->len - 1;
+  for (size_t i = list->len; i-- > 0;) {
+    if (list->items[i].damaged || is_recovery_point(&list->items[i])) continue;
+    at = i;
+    break;
+  }
+  const Snapshot *last = &list->items[list->len - 1];
+  if (at != list->len - 1) {
+    char id[UUID_TEXT_LEN], when[36];
+    uuid_text(&last->id, id);
+    AUTO_FREE char *text = mem_printf("passing over %.8s of %s, %s: name it by its id if it is meant", id,
+                                      time_format_local(last->time_ns, when),
+                                      is_recovery_point(last) ? "a recovery point" : "made of a damaged database");
+    ops->notice(ops->notice_ctx, NOTICE_WARNING, bytes(NULL, 0), text);
+  }
+  take_item(list, at, out);
+  return NULL;
+}
+
+static Error *pick(const Ops *ops, SnapshotList *list, const char *source, const When *when, Snapshot *out) {
   if (when->kind == WHEN_SNAPSHOT) return by_id(list, when->snapshot, out);
-  return by_time(list, source, when->kind == WHEN_TIME ? when->time_ns : UINT64_MAX, out);
+  return when->kind == WHEN_TIME ? by_time(list, source, when->time_ns, out) : newest(ops, list, source, out);
 }
 
 static Error *of_source(const Ops *ops, Repo *repo, const char *source, const When *when, Snapshot *out) {
   SnapshotList list = {0};
   TRY(ops_list_snapshots(ops, repo, source, &list));
-  Error *err = pick(&list, source, when, out);
+  Error *err = pick(ops, &list, source, when, out);
   snapshot_list_free(&list);
   return err;
 }
@@ -159,9 +191,18 @@ static Error *latest_of_all(const Ops *ops, Repo *repo, Snapshot *out) {
     if (!uuid_equal(&list.items[i].series, &list.items[0].series))
       err = err_hint(err_new(ERR_USAGE, "latest: of which source? The repository holds several"),
                      "say %s@latest or %s@latest", list.items[0].source, list.items[i].source);
-  if (!err) err = by_time(&list, "the repository", UINT64_MAX, out);
+  if (!err) err = newest(ops, &list, "the repository", out);
   snapshot_list_free(&list);
   return err;
+}
+
+Error *ops_suspect_moment(Error *take, const char *suspect) {
+  if (!suspect || !err_is(take, ERR_NOT_FOUND)) return take;
+  AUTO_FREE char *shown = str_printable(bytes_str(suspect));
+  Error *err = err_new(ERR_NOT_FOUND, "%s", err_text(take));
+  err_free(take);
+  return err_hint(err, "\"%s\" is no moment: write an id, latest, a time like 2026-11-20T09:30, or -15m, -2h, -3d",
+                  shown);
 }
 
 Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot *out) {
@@ -193,7 +234,5 @@ Error *ops_find_snapshot(const Ops *ops, Repo *repo, const char *text, Snapshot 
     }
     err_free(no_name);
   }
-  if (err_is(err, ERR_NOT_FOUND) && suspect)
-    err = err_hint(err, "\"%s\" is no moment: an id, latest, a time, or -2h is", suspect);
-  return err;
+  return ops_suspect_moment(err, suspect);
 }

@@ -3,8 +3,25 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+/* Values that the text can hold at most: each but the first follows one of these. What stands inside texts does not
+ * count. Malformed input is the parser's to find. */
+static size_t count_values(Bytes text) {
+  size_t count = 1;
+  bool inside = false;
+  for (size_t i = 0; i < text.len; i++) {
+    uint8_t c = text.data[i];
+    if (c == '"') inside = !inside;
+    if (inside && c == '\\') i++;
+    if (!inside && (c == ',' || c == ':' || c == '[' || c == '{')) count++;
+  }
+  return count;
+}
+
 Error *json_parse_object(Bytes text, const char *what, json_t **out) {
   json_error_t at;
+  /* A value of two bytes takes a hundred in memory. */
+  if (count_values(text) > JSON_VALUES_MAX)
+    return err_new(ERR_CORRUPT, "%s: more than %d values", what, JSON_VALUES_MAX);
   json_t *value = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &at);
   if (!value) return err_new(ERR_CORRUPT, "%s: not valid JSON at byte %d", what, at.position);
   if (!json_is_object(value)) {

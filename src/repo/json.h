@@ -14,6 +14,9 @@ typedef struct JsonReader {
   Error *err;       /* first failure; take it with json_reader_end */
 } JsonReader;
 
+/* In one object, at all depths. Far more than any of ours has. */
+enum { JSON_VALUES_MAX = 1 << 16 };
+
 /* ERR_CORRUPT unless `text` is exactly how this program writes `value`, with a newline: a code over the parsed values
  * would miss what changed between them. */
 Error *json_check_form(Bytes text, const json_t *value, const char *what) NODISCARD;

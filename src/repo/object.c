@@ -89,7 +89,10 @@ Error *object_seal(Sys *sys, const Keys *keys, ObjectType type, const Uuid *seri
 Error *object_open(const Keys *keys, ObjectType type, const char *name, Bytes sealed, Buf *body,
                    ObjectHeader *out_header) {
   ObjectHeader header;
-  TRY(err_wrap(object_header_decode(sealed, type, &header), "%s", name));
+  Error *bad = object_header_decode(sealed, type, &header);
+  /* holdfast.json said that the repository is of our version: one object of another is damage, and costs no more. */
+  if (err_is(bad, ERR_UNSUPPORTED)) bad = err_recode(bad, ERR_CORRUPT);
+  TRY(err_wrap(bad, "%s", name));
   if (!uuid_equal(&header.repo, &keys->repo)) return err_new(ERR_CORRUPT, "%s: belongs to another repository", name);
   if (sealed.len < OBJECT_HEADER_LEN + AEAD_TAG_LEN) return err_new(ERR_CORRUPT, "%s: too short", name);
   if (sealed.len > (size_t)OBJECT_BODY_MAX + OBJECT_HEADER_LEN + AEAD_TAG_LEN)

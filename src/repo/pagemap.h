@@ -8,15 +8,15 @@
  * that names the page or its frame (within a layer a page goes before a frame; one backup never writes both for one
  * frame). Pages no layer names, and bytes behind the end of a short frame, are zeros.
  *
- * Folding: when the parent has PAGEMAP_LAYERS layers already, all but its first are merged into one below the new layer
- * (metadata only; no data moves), and the first too once the others name more whole frames than half of all.
+ * Folding: when the parent has PAGEMAP_LAYERS layers or more, neighbours among them are merged into one (metadata only;
+ * no data moves) if that writes little beside the new layer, and in any case when the parent has PAGEMAP_LAYERS_MOST.
  */
 #ifndef HF_REPO_PAGEMAP_H
 #define HF_REPO_PAGEMAP_H
 
 #include "repo/seq.h"
 
-enum { PAGEMAP_LAYERS = 8 };
+enum { PAGEMAP_LAYERS = 8, PAGEMAP_LAYERS_MOST = 32 };
 
 typedef struct PageLayer {
   SeqRoot frames;       /* leaves: frame numbers and ids; key: first frame number */
@@ -42,19 +42,25 @@ Error *pagemap_decode(Bytes raw, PageMap *out) NODISCARD; /* the pure parser */
 /* ---- reading a parent while backing up, in frame order
  * ----------------------------------------------------------------- */
 
+/* How much of the parent still shows: what folding costs, and which pages are worth storing again. */
+typedef struct PageMapLive PageMapLive; /* pagemap_live.h makes it */
+void pagemap_live_free(PageMapLive *take);
+
 typedef struct FrameView {
-  uint32_t len;        /* bytes of this frame of the file, 1…128 KiB */
-  uint32_t pages;      /* ceil(len / 4096) */
-  uint32_t superseded; /* distinct pages of the frame that deltas have replaced since it was stored whole */
+  uint32_t len;    /* bytes of this frame of the file, 1…128 KiB */
+  uint32_t pages;  /* ceil(len / 4096) */
+  uint32_t sparse; /* a bit each: pages worth storing again, for little else shows of the frames they stand in */
   uint64_t prints[PAGES_PER_FRAME];
 } FrameView;
 
-typedef struct PageMapPrints PageMapPrints;
+typedef struct PageMapPrints PageMapPrints;                                 /* not thread-safe */
 PageMapPrints *pagemap_prints_new(FrameSource *source, const PageMap *map); /* both borrowed */
 void pagemap_prints_free(PageMapPrints *take);
 /* Frame numbers ascending (skipping allowed). *found false beyond the end of the file. Prints of holes and of pages no
  * layer names are those of zeros: zero_prints (32 values, borrowed from the caller at new) … set before the first call.
  */
+/* Without it no page is sparse. Borrowed. */
+void pagemap_prints_set_live(PageMapPrints *p, const PageMapLive *live);
 void pagemap_prints_set_zero(PageMapPrints *p, const uint64_t zero_prints[PAGES_PER_FRAME]);
 Error *pagemap_prints_get(PageMapPrints *p, uint64_t frame, FrameView *out, bool *found) NODISCARD;
 
@@ -62,19 +68,25 @@ Error *pagemap_prints_get(PageMapPrints *p, uint64_t frame, FrameView *out, bool
  * ---------------------------------------------------------------------------------- */
 
 typedef struct PageMapBuilder PageMapBuilder;
-/* `parent` NULL: a first map. Borrowed until finish; `source` reads the parent when folding. */
-PageMapBuilder *pagemap_builder_new(FrameSink *sink, FrameSource *source, const PageMap *parent);
+/* `parent` NULL: a first map. Borrowed until finish; `source` reads the parent when folding. `live` may be NULL: what
+ * folding costs is guessed then. */
+PageMapBuilder *pagemap_builder_new(FrameSink *sink, FrameSource *source, const PageMap *parent,
+                                    const PageMapLive *live);
 void pagemap_builder_free(PageMapBuilder *take);
 /* Frame numbers ascending over all four calls; a frame is either added whole, or some of its pages, or nothing
  * (inherited). id all zeros: a hole. prints: ceil(len/4096) values. */
 Error *pagemap_builder_frame(PageMapBuilder *b, uint64_t frame, const FrameId *id, uint32_t len,
                              const uint64_t *prints) NODISCARD;
-/* Changed pages of a frame, ascending: page_in_frame 0…31. They take the next slots of the delta frames in the order of
- * the calls. */
-Error *pagemap_builder_pages(PageMapBuilder *b, uint64_t frame, const uint8_t *pages_in_frame, size_t len,
-                             const uint64_t *prints) NODISCARD;
-/* Delta frames: slot s of delta d holds the (64 d + s)-th page given to pagemap_builder_pages. Ids may arrive in any
- * order and later than the pages, all before finish. `pages` is how many it holds: 64, but for the last. */
+/* Pages of a frame, ascending, and where they stand. Several delta frames may be open at a time: they are numbered in
+ * the order of their first pages, and the slots of each are taken in order. */
+typedef struct PagePlace {
+  uint64_t print, delta;
+  uint8_t slot;          /* 0…63 */
+  uint8_t page_in_frame; /* 0…31 */
+} PagePlace;
+Error *pagemap_builder_pages(PageMapBuilder *b, uint64_t frame, const PagePlace *pages, size_t len) NODISCARD;
+/* A delta frame to which no page is added any more: its id, and how many pages it holds, 1…64. May come in any order,
+ * but for all before finish; what stands behind one that is still open is kept in memory. */
 void pagemap_builder_delta(PageMapBuilder *b, uint64_t delta, const FrameId *id, uint32_t pages);
 /* Writes leaves and root. With a parent and nothing added and the same size: the parent's own root is the result
  * (`parent_root`). When the size changes, a page that was or becomes the short end of the file must have been given

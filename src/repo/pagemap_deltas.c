@@ -156,6 +156,7 @@ Error *delta_walk(FrameSource *source, const PageMap *map, size_t layer, DeltaVi
 typedef struct LayerUse {
   uint32_t *index; /* DELTA_UNUSED, or marked (0) and later numbered */
   uint8_t *pages;
+  uint8_t *marks; /* no more than pages, if no slot is named twice */
   size_t len, cap;
 } LayerUse;
 
@@ -172,8 +173,10 @@ static Error *use_add(void *ctx, size_t layer, uint32_t delta, const MapDelta *i
     l->cap = l->cap ? l->cap * 2 : 256;
     l->index = (uint32_t *)mem_resize(l->index, l->cap, sizeof l->index[0]);
     l->pages = (uint8_t *)mem_resize(l->pages, l->cap, sizeof l->pages[0]);
+    l->marks = (uint8_t *)mem_resize(l->marks, l->cap, sizeof l->marks[0]);
   }
   l->index[l->len] = DELTA_UNUSED;
+  l->marks[l->len] = 0;
   l->pages[l->len++] = item->pages;
   return NULL;
 }
@@ -198,6 +201,7 @@ void delta_use_free(DeltaUse *take) {
   for (size_t i = 0; i < LAYERS_MAX; i++) {
     free(take->layers[i].index);
     free(take->layers[i].pages);
+    free(take->layers[i].marks);
   }
   free(take);
 }
@@ -206,6 +210,7 @@ Error *delta_use_mark(DeltaUse *u, size_t layer, uint32_t delta, uint32_t slot) 
   LayerUse *l = &u->layers[layer];
   if (delta >= l->len || slot >= l->pages[delta]) return no_slot(delta, slot);
   l->index[delta] = 0;
+  if (l->marks[delta] < l->pages[delta]) l->marks[delta]++;
   return NULL;
 }
 
@@ -213,6 +218,12 @@ bool delta_use_marked(const DeltaUse *u, size_t layer, uint32_t delta) {
   const LayerUse *l = &u->layers[layer];
   return delta < l->len && l->index[delta] != DELTA_UNUSED;
 }
+
+uint32_t delta_use_marks(const DeltaUse *u, size_t layer, uint32_t delta) { return u->layers[layer].marks[delta]; }
+
+uint32_t delta_use_pages(const DeltaUse *u, size_t layer, uint32_t delta) { return u->layers[layer].pages[delta]; }
+
+size_t delta_use_len(const DeltaUse *u, size_t layer) { return u->layers[layer].len; }
 
 void delta_use_number(DeltaUse *u) {
   uint32_t next = 0;

@@ -177,7 +177,8 @@ PageMerge *page_merge_new(FrameSource *source, const PageMap *map, size_t first_
     r->limit = floor;
     if (layer->floor < floor) floor = layer->floor;
     bool prints = flags & MERGE_PRINTS;
-    if (flags & MERGE_IDS) stream_open(&r->frames, source, &FRAMES_KIND, &layer->frames, NULL);
+    if (flags & MERGE_IDS || (flags & MERGE_PAGES && i > first_layer))
+      stream_open(&r->frames, source, &FRAMES_KIND, &layer->frames, NULL);
     if (prints) stream_open(&r->frame_prints, source, &FRAME_PRINTS_KIND, &layer->frame_prints, NULL);
     stream_open(&r->pages, source, &PAGES_KIND, &layer->pages, prints ? &layer->page_prints : NULL);
   }

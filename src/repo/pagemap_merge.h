@@ -28,7 +28,9 @@ typedef struct MergedFrame {
   MergedPage pages[PAGES_PER_FRAME];
 } MergedFrame;
 
-enum { MERGE_IDS = 1, MERGE_PRINTS = 2 }; /* at least one */
+/* At least one. MERGE_PAGES alone reads least: pages, and frames but those of the first layer, of which has_base does
+ * not tell. */
+enum { MERGE_IDS = 1, MERGE_PRINTS = 2, MERGE_PAGES = 4 };
 
 typedef struct PageMerge PageMerge;
 /* Layers first_layer and newer, as a file of at most `limit` bytes shows them. All borrowed. */

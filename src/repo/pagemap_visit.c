@@ -35,8 +35,15 @@ static Error *visit_seq(Visit *v, const SeqRoot *root) {
   return err;
 }
 
+/* Whether pages leave something of the whole frame to see. */
+static bool base_shows(const MergedFrame *m) {
+  uint32_t pages = (m->base_len + PAGE_SIZE - 1) / PAGE_SIZE;
+  uint32_t all = pages < PAGES_PER_FRAME ? (UINT32_C(1) << pages) - 1 : UINT32_MAX;
+  return m->has_base && !frame_id_is_hole(&m->base_id) && (m->pages_mask & all) != all;
+}
+
 static Error *visit_merged(Visit *v, const MergedFrame *m) {
-  if (m->has_base && !frame_id_is_hole(&m->base_id)) {
+  if (base_shows(m)) {
     v->stats.base_frames++;
     if (v->frame) TRY(v->frame(v->ctx, FRAME_DATA, &m->base_id));
   }

@@ -1,5 +1,7 @@
 #include "repo/plan.h"
 
+#include "repo/names.h"
+
 enum { PLAN_PACKS_MAX = 1 << 20 };
 
 void plan_encode(const Uuid *packs, size_t len, Buf *out) {
@@ -30,6 +32,7 @@ Error *plans_load(Repo *repo, UuidSet *out, Cancel *cancel) {
   Error *err = NULL;
   for (size_t i = 0; i < names.len && !err; i++) {
     AUTO_BUF Buf body = {0};
+    if (!name_is_object(names.items[i])) continue;
     err = repo_get_object(repo, OBJECT_PLAN, names.items[i], &body, NULL, cancel);
     if (!err) err = err_wrap(plan_decode(buf_bytes(&body), &condemned), "%s", names.items[i]);
   }

@@ -53,16 +53,37 @@ Error *repo_list_keys(Repo *repo, const char *prefix, StrList *out, Cancel *canc
   return err_wrap(store_list(repo->store, prefix, keep_key, out, cancel), "listing %s", prefix);
 }
 
+static Error *note_key(void *ctx, const char *key UNUSED, const StoreStat *stat UNUSED) {
+  *(bool *)ctx = true;
+  return NULL;
+}
+
+/* The mount point of a disk that is away, another directory, or a repository that lost the one file that says so. */
+static Error *no_marker(Store *store, Cancel *cancel) {
+  bool snapshots = false;
+  TRY(store_list(store, "snapshots/", note_key, &snapshots, cancel));
+  if (snapshots)
+    return err_hint(
+        err_new(ERR_CORRUPT, "%s: holdfast.json is missing, the rest of a repository is there", store->name),
+        "put it back from a copy of the repository: it never changes, and nothing else is lost");
+  return err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no holdfast repository", store->name),
+                  "is its disk mounted, and the address right? A new one is made by `holdfast init --repo %s`",
+                  store->name);
+}
+
 static Error *get_marker(Store *store, Marker *out, Cancel *cancel) {
   AUTO_BUF Buf text = {0};
   Error *err = store_get_all(store, MARKER_KEY, MARKER_SIZE_MAX, &text, cancel);
   if (err_is(err, ERR_NOT_FOUND)) {
     err_free(err);
-    return err_hint(err_new(ERR_NO_REPOSITORY, "%s holds no holdfast repository", store->name),
-                    "check the address, or make one with `holdfast init --repo %s`", store->name);
+    return no_marker(store, cancel);
   }
   TRY(err);
-  return marker_parse(buf_bytes(&text), out);
+  err = err_wrap(marker_parse(buf_bytes(&text), out), "opening %s", store->name);
+  if (err_is(err, ERR_CORRUPT))
+    err = err_hint(err,
+                   "put holdfast.json back from a copy of the repository: it never changes, and nothing else is lost");
+  return err;
 }
 
 typedef struct UnlockTry {

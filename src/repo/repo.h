@@ -57,6 +57,8 @@ Error *repo_slot_add(Repo *repo, SlotKind kind, Bytes secret, const char *label,
 Error *repo_slot_remove(Repo *repo, const Uuid *slot, Cancel *cancel) NODISCARD;
 /* A new epoch: everything written from now on is under new class keys. */
 Error *repo_epoch_new(Repo *repo, Cancel *cancel) NODISCARD;
+/* ERR_REFUSED when an epoch began that this process does not know: it can neither use it nor give it on. */
+Error *repo_check_epoch(Repo *repo, Cancel *cancel) NODISCARD;
 
 /* ---- data keys ---- */
 enum { DATA_KEY_ID_LEN = 16 }; /* u32 epoch, 12 random bytes */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/grant.h"
+#include "repo/names.h"
 #include "repo/repo_impl.h"
 #include "repo/uuid.h"
 
@@ -36,6 +37,7 @@ typedef struct GrantList {
 static Error *keep_grant(void *ctx, const char *key, const StoreStat *stat UNUSED) {
   GrantList *list = (GrantList *)ctx;
   const char *last = strrchr(key, '/') + 1;
+  if (!name_is_object(key)) return NULL;
   if (strcmp(last, "grant") == 0 || (strstr(key, "/slots/") && strcmp(last, list->slot_text) == 0))
     strlist_add(&list->names, key);
   return NULL;
@@ -91,6 +93,7 @@ Error *repo_slots(Repo *repo, SlotVisit *visit, void *ctx, Cancel *cancel) {
   for (size_t i = 0; i < keys.len; i++) {
     AUTO_BUF Buf text = {0};
     Slot slot;
+    if (!name_is_object(keys.items[i])) continue; /* somebody's note */
     TRY(store_get_all(repo->store, keys.items[i], SLOT_SIZE_MAX, &text, cancel));
     TRY(err_wrap(slot_parse(buf_bytes(&text), &slot), "%s", keys.items[i]));
     if (!uuid_equal(&slot.repo, &repo->keys->repo)) continue; /* left by an interrupted init */
@@ -117,8 +120,7 @@ Error *repo_put_slot(Repo *repo, const Slot *slot, Cancel *cancel) {
   return store_put(repo->store, name, buf_bytes(&text), PUT_NEW, cancel);
 }
 
-/* ERR_REFUSED when an epoch began that this process does not know: it could neither use it nor give it on. */
-static Error *check_newest_epoch(Repo *repo, Cancel *cancel) {
+Error *repo_check_epoch(Repo *repo, Cancel *cancel) {
   char name[96];
   grant_name(repo->keys->epochs, name);
   StoreStat stat;
@@ -134,10 +136,10 @@ static Error *check_newest_epoch(Repo *repo, Cancel *cancel) {
 
 Error *repo_slot_add(Repo *repo, SlotKind kind, Bytes secret, const char *label, Slot *out, Cancel *cancel) {
   TRY(repo_check_writable(repo));
-  TRY(check_newest_epoch(repo, cancel));
+  TRY(repo_check_epoch(repo, cancel));
   TRY(slot_create(repo->sys, repo->keys, kind, secret, label, out));
   TRY(repo_put_slot(repo, out, cancel));
-  Error *err = check_newest_epoch(repo, cancel);
+  Error *err = repo_check_epoch(repo, cancel);
   if (!err) return NULL;
   char name[96];
   slot_name(&out->id, name);

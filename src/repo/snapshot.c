@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "repo/json.h"
+#include "repo/names.h"
 #include "repo/uuid.h"
 
 enum {
@@ -11,6 +12,7 @@ enum {
   SNAPSHOT_TEXT_MAX = 64 * 1024,
   SNAPSHOT_LABELS_MAX = 256,
   SNAPSHOT_NOTICES_MAX = 1000,
+  NOTICE_KEPT = 8 * 1024, /* of each, so that all of them fit an object whatever paths they name */
 };
 
 static const char *const kind_names[] = {
@@ -61,6 +63,17 @@ static json_t *root_json(const TreeRoot *root) {
   return doc;
 }
 
+static json_t *notice_json(const char *notice) {
+  AUTO_FREE char *text = str_printable(bytes_str(notice));
+  size_t len = strlen(text);
+  if (len > NOTICE_KEPT) {
+    len = NOTICE_KEPT;
+    while (len && ((uint8_t)text[len] & 0xc0) == 0x80) len--; /* between characters */
+    text[len] = '\0';
+  }
+  return json_string(text);
+}
+
 void snapshot_encode(const Snapshot *s, Buf *out) {
   AUTO_JSON json_t *doc = json_object();
   char id[UUID_TEXT_LEN];
@@ -90,7 +103,7 @@ void snapshot_encode(const Snapshot *s, Buf *out) {
   json_object_set_new(doc, "labels", labels);
   json_t *notices = json_array();
   for (size_t i = 0; i < s->notices_len && i < SNAPSHOT_NOTICES_MAX; i++)
-    json_array_append_new(notices, json_string(s->notices[i]));
+    json_array_append_new(notices, notice_json(s->notices[i]));
   json_object_set_new(doc, "notices", notices);
   json_dump_sorted(doc, out);
 }
@@ -124,7 +137,8 @@ static Error *decode_labels(const json_t *doc, Snapshot *out) {
   for (void *it = json_object_iter((json_t *)(uintptr_t)doc); it;
        it = json_object_iter_next((json_t *)(uintptr_t)doc, it)) {
     const char *value = json_string_value(json_object_iter_value(it));
-    if (!value || strlen(value) > SNAPSHOT_TEXT_MAX) return err_new(ERR_CORRUPT, "snapshot: a label is no text");
+    if (!value || strlen(value) > SNAPSHOT_TEXT_MAX || strlen(json_object_iter_key(it)) > SNAPSHOT_TEXT_MAX)
+      return err_new(ERR_CORRUPT, "snapshot: a label is no text of the allowed length");
     out->labels[out->labels_len++] = (Label){.key = mem_strdup(json_object_iter_key(it)), .value = mem_strdup(value)};
   }
   return NULL;
@@ -136,7 +150,8 @@ static Error *decode_notices(const json_t *doc, Snapshot *out) {
   size_t i;
   const json_t *item;
   json_array_foreach(doc, i, item) {
-    if (!json_is_string(item)) return err_new(ERR_CORRUPT, "snapshot: a notice is no text");
+    if (!json_is_string(item) || json_string_length(item) > SNAPSHOT_TEXT_MAX)
+      return err_new(ERR_CORRUPT, "snapshot: a notice is no text of the allowed length");
     out->notices[out->notices_len++] = mem_strdup(json_string_value(item));
   }
   return NULL;
@@ -290,7 +305,7 @@ Error *snapshot_list(Repo *repo, const Uuid *series, SnapshotList *out, Snapshot
   TRY(repo_list_keys(repo, prefix, &keys, cancel));
   SnapshotList list = {.items = NEW_ARRAY(Snapshot, keys.len)};
   for (size_t i = 0; i < keys.len; i++) {
-    if (strlen(keys.items[i]) < strlen("snapshots/") + 32 + 33) continue; /* not one of ours */
+    if (!name_is_object(keys.items[i])) continue; /* somebody's note or copy */
     bool is_fence;
     Error *err = read_snapshot(repo, keys.items[i], &list.items[list.len], &is_fence, cancel);
     if (!err && !is_fence) list.len++;

@@ -10,6 +10,7 @@
 #include "repo/frames.h"
 #include "repo/grant.h"
 #include "repo/marker.h"
+#include "repo/names.h"
 #include "repo/plan.h"
 #include "repo/repo_impl.h"
 #include "repo/uuid.h"
@@ -173,21 +174,6 @@ static Error *check_newest_grant(Verify *v) {
   return verify_report(v, key, store_stat(v->repo->store, key, &stat, v->cancel));
 }
 
-/* Files that somebody left among the objects are no damage: their names are none that we give. */
-static bool is_foreign(const char *prefix, const char *key) {
-  static const char *const by_uuid[] = {"keys/", "series/", "sessions/", "index/", "damaged/"};
-  char text[UUID_TEXT_LEN];
-  Uuid id;
-  for (size_t i = 0; i < NELEMS(by_uuid); i++) {
-    if (strcmp(prefix, by_uuid[i]) != 0) continue;
-    const char *name = key + strlen(prefix);
-    size_t len = strcspn(name, "/");
-    snprintf(text, sizeof text, "%.*s", (int)(len < sizeof text ? len : sizeof text - 1), name);
-    return len != sizeof text - 1 || !uuid_parse(text, &id);
-  }
-  return false;
-}
-
 static Error *check_objects(Verify *v) {
   static const struct {
     const char *prefix;
@@ -201,7 +187,7 @@ static Error *check_objects(Verify *v) {
     TRY(repo_list_keys(v->repo, kinds[k].prefix, &keys, v->cancel));
     for (size_t i = 0; i < keys.len; i++) {
       TRY(cancel_check(v->cancel));
-      if (is_foreign(kinds[k].prefix, keys.items[i])) continue;
+      if (!name_is_object(keys.items[i])) continue; /* somebody left it there: no damage */
       count_object(v);
       TRY(verify_report(v, keys.items[i], kinds[k].open(v, keys.items[i])));
     }

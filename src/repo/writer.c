@@ -14,7 +14,9 @@ enum {
   BUNDLES = 6,
   TREE_MEMORY = 24 * 1024 * 1024,
   TREE_SHARE = 6,                  /* of a limit, for sorting the tree */
-  WORKER_MEMORY = 4 * 1024 * 1024, /* a worker's own: what is compressed, and the compressor */
+  PIECE_MAX = 1024 * 1024,         /* of content, as the chunker cuts it */
+  WORKER_MEMORY = 4 * 1024 * 1024, /* a worker's own: what is compressed, and the compressor; at least */
+  AUTO_LEVEL_MAX = 9,
   LEAN_PARTS = 3,
   LEAN_META_PARTS = 2,
   SEGMENT_FRAMES_TARGET = 1 << 18,
@@ -153,11 +155,19 @@ static void writer_free_locks(Writer *w) {
   cond_free(&w->idle);
 }
 
+/* What a worker takes for itself. */
+static uint64_t worker_bytes(Compression c) {
+  uint64_t bytes = compressor_bound(PIECE_MAX) + compressor_memory(c, PIECE_MAX);
+  return bytes > WORKER_MEMORY ? bytes : WORKER_MEMORY;
+}
+
+uint64_t writer_memory_min(Compression c) { return WRITER_MEMORY_MIN + worker_bytes(c) - WORKER_MEMORY; }
+
 /* What all buffers take with these numbers. */
 static uint64_t planned_bytes(const Writer *w) {
   return (uint64_t)w->blocks_len * WRITER_BLOCK_SIZE + (uint64_t)w->data_parts * DATA_PART +
          (uint64_t)w->meta_parts * META_PART + (uint64_t)BUNDLES * BUNDLE_SIZE + w->tree_bytes +
-         (uint64_t)(w->options.workers + 1) * WORKER_MEMORY; /* one more for metadata */
+         (uint64_t)w->options.workers * worker_bytes(w->options.compression) + WORKER_MEMORY; /* that for metadata */
 }
 
 /* Each stream holds a block and asks for the next; each worker has one in work and one waiting. With little memory
@@ -176,6 +186,17 @@ static void writer_plan_memory(Writer *w) {
   w->blocks_len = 2 * o->readers + 2;
   w->data_parts = LEAN_PARTS;
   w->meta_parts = LEAN_META_PARTS;
+}
+
+/* `auto` may become as slow as the memory that is left allows. */
+static void plan_auto_level(Writer *w) {
+  const WriterOptions *o = &w->options;
+  uint64_t planned = planned_bytes(w);
+  uint64_t left = o->memory_bytes > planned ? o->memory_bytes - planned : 0;
+  Compression c = o->compression;
+  for (c.level = AUTO_LEVEL_MAX; c.level > 1; c.level--)
+    if (!o->memory_bytes || o->workers * (worker_bytes(c) - WORKER_MEMORY) <= left) break;
+  w->auto_level_max = c.level;
 }
 
 static void writer_alloc_blocks(Writer *w) {
@@ -275,6 +296,7 @@ Error *writer_begin(Repo *repo, const WriterOptions *options, Writer **out, Canc
   writer_zero_prints(w);
   w->segment = segment_builder_new();
   writer_plan_memory(w);
+  plan_auto_level(w);
   writer_alloc_blocks(w);
   Error *err = session_begin(repo, &options->series->id, options->host, &w->session, cancel);
   if (err) {

@@ -19,7 +19,9 @@
 typedef struct Writer Writer;
 typedef struct WriterStream WriterStream;
 
-enum { WRITER_MEMORY_MIN = 48 * 1024 * 1024 }; /* what one worker and one reader need */
+enum { WRITER_MEMORY_MIN = 48 * 1024 * 1024 }; /* what one worker and one reader need, with a light compressor */
+/* The same with this one. */
+uint64_t writer_memory_min(Compression c);
 enum { WRITER_BLOCK_SIZE = 2 * 1024 * 1024, SMALL_FILE_MAX = 64 * 1024, BUNDLE_SIZE = 256 * 1024 };
 
 typedef struct WriterOptions {
@@ -29,7 +31,7 @@ typedef struct WriterOptions {
   unsigned workers;      /* threads that hash, compress and seal; 0: one a processor */
   unsigned readers;      /* streams open at the same time, at most */
   uint64_t pack_size;    /* 0: 64 MiB */
-  uint64_t memory_bytes; /* buffers together; fewer workers where they do not fit; 0: no limit, >= WRITER_MEMORY_MIN */
+  uint64_t memory_bytes; /* buffers together; fewer workers where they do not fit; 0: no limit, >= writer_memory_min */
   const char *scratch_dir; /* for sorted runs; borrowed until the writer ends */
   const char *host;
   Progress *progress; /* may be NULL */

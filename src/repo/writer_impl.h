@@ -8,7 +8,7 @@
 #include "codec/chunker.h"
 #include "repo/frames.h"
 #include "repo/packer.h"
-#include "repo/pagemap.h"
+#include "repo/pagemap_live.h"
 #include "repo/writer.h"
 #include "sys/queue.h"
 
@@ -70,7 +70,10 @@ typedef struct Bundle {
   struct Bundle *next;
 } Bundle;
 
-/* Changed pages on their way into a delta frame. */
+/* A page is stored again for every so many that changed, at most. */
+enum { AGAIN_SHARE = 16 };
+
+/* Pages on their way into a delta frame. */
 typedef struct Gather {
   uint8_t data[DELTA_PAGES_MAX * PAGE_SIZE];
   uint32_t pages;
@@ -93,6 +96,7 @@ struct WriterStream {
   bool has_parent_content;
   Content parent_content;
   PageMap *parent_map;
+  PageMapLive *parent_live;
   PageMapPrints *parent_prints;
   /* the order side: under lock */
   Mutex lock;
@@ -102,10 +106,12 @@ struct WriterStream {
   Entry *final;
   ContentBuilder *content;
   PageMapBuilder *map;
-  Gather *gather, *free_gathers, *full_gathers;
+  Gather *gather, *gather_again; /* of changed pages, and of those stored again: they change at different times */
+  Gather *free_gathers, *full_gathers;
   uint64_t deltas;
-  unsigned deltas_out;         /* gathers being stored */
-  _Atomic int64_t rebase_left; /* bytes */
+  unsigned deltas_out;             /* gathers being stored */
+  uint64_t new_pages, again_pages; /* changed so far, and stored again */
+  uint64_t again_first;            /* as many may be before anything that changed was seen */
 };
 
 struct Writer {
@@ -161,6 +167,7 @@ struct Writer {
 
   _Atomic uint64_t read_bytes, new_bytes;
   atomic_int auto_level;
+  int auto_level_max;
 };
 
 /* A thread's own contexts. */

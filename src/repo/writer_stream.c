@@ -120,7 +120,15 @@ static Error *store_small(WriterStream *s, const Entry *final, Bytes data) {
 /* ---- opening
  * ------------------------------------------------------------------------------------------------------------------ */
 
-enum { REBASE_SHARE = 20 }; /* at most a twentieth of a file is stored anew for the sake of restores */
+/* About how many sparse pages can be stored again, if as much changed as the last time. A few of them may be before any
+ * change is seen: the pages that frames are kept for may stand before those that keep changing. */
+static uint64_t again_affordable(WriterStream *s) {
+  enum { AT_FIRST_MAX = 6 };
+  const PageMap *map = s->parent_map;
+  uint64_t last = (map->layers_len ? map->layers[map->layers_len - 1].pages_len : 0) / AGAIN_SHARE;
+  s->again_first = last < AT_FIRST_MAX ? last : AT_FIRST_MAX;
+  return last;
+}
 
 static Error *open_pages(WriterStream *s) {
   Writer *w = s->writer;
@@ -132,11 +140,12 @@ static Error *open_pages(WriterStream *s) {
     FrameSource *source = frame_reader_source(w->reader);
     s->parent_map = NEW(PageMap);
     TRY(pagemap_load(source, &s->parent_content.pages, s->parent_map));
+    TRY(pagemap_live_new(source, s->parent_map, again_affordable(s), &s->parent_live));
     s->parent_prints = pagemap_prints_new(source, s->parent_map);
+    pagemap_prints_set_live(s->parent_prints, s->parent_live);
     pagemap_prints_set_zero(s->parent_prints, w->zero_prints);
-    atomic_store(&s->rebase_left, (int64_t)(s->parent_map->size / REBASE_SHARE));
   }
-  s->map = pagemap_builder_new(&w->sink, frame_reader_source(w->reader), s->parent_map);
+  s->map = pagemap_builder_new(&w->sink, frame_reader_source(w->reader), s->parent_map, s->parent_live);
   return NULL;
 }
 

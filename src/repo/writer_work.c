@@ -4,7 +4,7 @@
 #include "codec/blake3.h"
 #include "repo/writer_impl.h"
 
-enum { REBASE_SUPERSEDED = PAGES_PER_FRAME / 4, WHOLE_SHARE_NUM = 7, WHOLE_SHARE_DEN = 8, AUTO_EVERY = 64 };
+enum { WHOLE_SHARE_NUM = 31, WHOLE_SHARE_DEN = 32, AGAIN_OPEN_DELTAS = 1024, AUTO_EVERY = 64 };
 
 /* ---- storing one frame
  * --------------------------------------------------------------------------------------------------- */
@@ -88,8 +88,7 @@ static bool over_share(uint32_t changed, uint32_t pages) {
   return changed * WHOLE_SHARE_DEN >= pages * WHOLE_SHARE_NUM;
 }
 
-/* Stores the frame whole when nothing is known of it, when nearly all of it changed, or when so much of it stands in
- * deltas that a restore would suffer (as far as this file's budget goes). */
+/* Stores the frame whole when nothing is known of it, or when nearly all of it changed. */
 static FrameFate page_fate(Job *job) {
   if (!job->has_parent) return FATE_WHOLE;
   uint32_t pages = (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
@@ -99,9 +98,6 @@ static FrameFate page_fate(Job *job) {
       job->changed[job->changed_len++] = (uint8_t)p;
   if (job->changed_len == 0) return FATE_UNCHANGED;
   if (over_share(job->changed_len, pages)) return FATE_WHOLE;
-  if (job->parent.superseded > REBASE_SUPERSEDED &&
-      atomic_fetch_sub(&job->stream->rebase_left, (int64_t)job->len) >= (int64_t)job->len)
-    return FATE_WHOLE;
   return FATE_DELTA;
 }
 
@@ -179,35 +175,63 @@ static Gather *gather_take(WriterStream *s) {
   return gather;
 }
 
-/* Moves the gather that is full (or the last one) to those to be stored. */
-static void gather_close(WriterStream *s) {
-  s->gather->next = s->full_gathers;
-  s->full_gathers = s->gather;
-  s->gather = NULL;
+/* Moves a gather that is full (or the last one) to those to be stored. */
+static void gather_close(WriterStream *s, Gather **gather) {
+  (*gather)->next = s->full_gathers;
+  s->full_gathers = *gather;
+  *gather = NULL;
   s->deltas_out++;
 }
 
-static Error *take_delta(WriterStream *s, const Job *job) {
-  uint64_t prints[PAGES_PER_FRAME];
-  for (uint32_t i = 0; i < job->changed_len; i++) {
-    uint32_t page = job->changed[i];
-    prints[i] = job->prints[page];
-    if (!s->gather) s->gather = gather_take(s);
-    uint32_t len = job->len - page * PAGE_SIZE < PAGE_SIZE ? job->len - page * PAGE_SIZE : PAGE_SIZE;
-    uint8_t *slot = s->gather->data + (size_t)s->gather->pages++ * PAGE_SIZE;
-    memcpy(slot, job->data + (size_t)page * PAGE_SIZE, len);
-    memset(slot + len, 0, PAGE_SIZE - len);
-    if (s->gather->pages == DELTA_PAGES_MAX) gather_close(s);
+static PagePlace gather_page(WriterStream *s, Gather **gather, const Job *job, uint32_t page) {
+  if (!*gather) *gather = gather_take(s);
+  Gather *g = *gather;
+  PagePlace place = {
+      .print = job->prints[page], .delta = g->delta, .slot = (uint8_t)g->pages, .page_in_frame = (uint8_t)page};
+  uint32_t len = job->len - page * PAGE_SIZE < PAGE_SIZE ? job->len - page * PAGE_SIZE : PAGE_SIZE;
+  uint8_t *slot = g->data + (size_t)g->pages++ * PAGE_SIZE;
+  memcpy(slot, job->data + (size_t)page * PAGE_SIZE, len);
+  memset(slot + len, 0, PAGE_SIZE - len);
+  if (g->pages == DELTA_PAGES_MAX) gather_close(s, gather);
+  return place;
+}
+
+/* Of the sparse pages among the first `pages` that did not change, those that the changes so far pay for. */
+static uint32_t choose_again(WriterStream *s, const Job *job, uint32_t changed, uint32_t pages) {
+  uint32_t sparse = job->parent.sparse & ~changed, again = 0;
+  uint64_t most = s->new_pages / AGAIN_SHARE;
+  if (most < s->again_first) most = s->again_first;
+  for (uint32_t p = 0; p < pages && s->again_pages < most; p++) {
+    if (!(sparse >> p & 1)) continue;
+    again |= UINT32_C(1) << p;
+    s->again_pages++;
   }
-  return pagemap_builder_pages(s->map, job->frame, job->changed, job->changed_len, prints);
+  return again;
+}
+
+static Error *take_delta(WriterStream *s, const Job *job) {
+  PagePlace places[PAGES_PER_FRAME];
+  uint32_t changed = 0, pages = (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
+  size_t len = 0;
+  for (uint32_t i = 0; i < job->changed_len; i++) changed |= UINT32_C(1) << job->changed[i];
+  s->new_pages += job->changed_len;
+  uint32_t again = choose_again(s, job, changed, pages);
+  for (uint32_t p = 0; p < pages; p++) {
+    if (changed >> p & 1)
+      places[len++] = gather_page(s, &s->gather, job, p);
+    else if (again >> p & 1)
+      places[len++] = gather_page(s, &s->gather_again, job, p);
+  }
+  /* The map keeps in memory what stands behind an open delta frame. */
+  Error *err = pagemap_builder_pages(s->map, job->frame, places, len);
+  if (s->gather_again && s->deltas - s->gather_again->delta > AGAIN_OPEN_DELTAS) gather_close(s, &s->gather_again);
+  return err;
 }
 
 static Error *take_pages(WriterStream *s, Job *job) {
-  switch (job->fate) {
-    case FATE_UNCHANGED: return NULL;
-    case FATE_DELTA: return take_delta(s, job);
-    default: return pagemap_builder_frame(s->map, job->frame, &job->id, job->len, job->prints);
-  }
+  if (job->fate != FATE_WHOLE) return take_delta(s, job);
+  s->new_pages += (job->len + PAGE_SIZE - 1) / PAGE_SIZE;
+  return pagemap_builder_frame(s->map, job->frame, &job->id, job->len, job->prints);
 }
 
 /* A hole in a page file: only frames that were not zeros before need saying. */
@@ -229,8 +253,10 @@ void stream_free(WriterStream *s) {
   content_builder_free(s->content);
   pagemap_builder_free(s->map);
   pagemap_prints_free(s->parent_prints);
+  pagemap_live_free(s->parent_live);
   free(s->parent_map);
-  for (Gather *lists[] = {s->gather, s->free_gathers, s->full_gathers}, **list = lists; list < lists + 3; list++)
+  for (Gather *lists[] = {s->gather, s->gather_again, s->free_gathers, s->full_gathers}, **list = lists;
+       list < lists + NELEMS(lists); list++)
     for (Gather *g = *list; g;) {
       Gather *next = g->next;
       free(g);
@@ -246,6 +272,8 @@ void stream_free(WriterStream *s) {
 static Error *finish_content(WriterStream *s, Content *out) {
   if (!s->pages) return content_builder_finish(s->content, out);
   out->kind = CONTENT_PAGES;
+  pagemap_prints_free(s->parent_prints); /* folding reads all layers as well: not both in memory */
+  s->parent_prints = NULL;
   const FrameId *parent = s->parent_map ? &s->parent_content.pages : NULL;
   return pagemap_builder_finish(s->map, s->position, parent, &out->pages);
 }
@@ -271,7 +299,8 @@ static void take_job(WriterStream *s, Job *job) {
   Error *err = NULL;
   if (job->kind == JOB_END) {
     s->ended = true;
-    if (s->gather && !s->aborted) gather_close(s);
+    if (s->gather && !s->aborted) gather_close(s, &s->gather);
+    if (s->gather_again && !s->aborted) gather_close(s, &s->gather_again);
   } else if (!s->aborted && !(err = writer_failure(s->writer))) {
     err = take_in_order(s, job);
   }
@@ -315,7 +344,7 @@ static void stream_job_done(WriterStream *s, WorkContext *ctx, Job *done) {
 static void adapt_level(Writer *w) {
   size_t waiting = queue_len(w->jobs), capacity = (size_t)w->blocks_len * (WRITER_BLOCK_SIZE / PAGE_FRAME_SIZE);
   int level = atomic_load(&w->auto_level);
-  if (waiting < capacity / 8 && level < 9) atomic_store(&w->auto_level, level + 1);
+  if (waiting < capacity / 8 && level < w->auto_level_max) atomic_store(&w->auto_level, level + 1);
   if (waiting > capacity / 2 && level > 1) atomic_store(&w->auto_level, level - 1);
 }
 

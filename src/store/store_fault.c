@@ -160,10 +160,35 @@ static Error *fault_stat(Store *store, const char *key, StoreStat *out, Cancel *
   return answer(kind, f->inner->ops->stat(f->inner, key, out, cancel));
 }
 
+static Error *count_key(void *ctx, const char *key UNUSED, const StoreStat *stat UNUSED) {
+  ++*(uint64_t *)ctx;
+  return NULL;
+}
+
+typedef struct StaleList {
+  StoreVisit *visit;
+  void *ctx;
+  uint64_t left_out, at;
+} StaleList;
+
+static Error *visit_stale(void *ctx, const char *key, const StoreStat *stat) {
+  StaleList *list = (StaleList *)ctx;
+  return list->at++ == list->left_out ? NULL : list->visit(list->ctx, key, stat);
+}
+
+static Error *list_stale(FaultStore *f, const char *prefix, StoreVisit *visit, void *ctx, Cancel *cancel) {
+  uint64_t there = 0, drawn;
+  TRY(f->inner->ops->list(f->inner, prefix, count_key, &there, cancel));
+  sys_random(f->sys, &drawn, sizeof drawn);
+  StaleList list = {.visit = visit, .ctx = ctx, .left_out = there ? drawn % there : 0};
+  return f->inner->ops->list(f->inner, prefix, visit_stale, &list, cancel);
+}
+
 static Error *fault_list(Store *store, const char *prefix, StoreVisit *visit, void *ctx, Cancel *cancel) {
   FaultStore *f = fault_of(store);
   FaultKind kind = begin(f, "list", prefix, bytes(NULL, 0));
   TRY(refuse(kind, true));
+  if (kind == FAULT_STALE) return list_stale(f, prefix, visit, ctx, cancel);
   return answer(kind, f->inner->ops->list(f->inner, prefix, visit, ctx, cancel));
 }
 

@@ -14,6 +14,7 @@ typedef enum FaultKind {
   FAULT_DEAD,      /* this and every later operation fails with ERR_IO: the process or the network died */
   FAULT_SHORT,     /* get: the last byte is not delivered, ERR_CORRUPT */
   FAULT_FLIP,      /* get: one bit of the answer is wrong, success */
+  FAULT_STALE,     /* list: one object that is there is left out, success */
 } FaultKind;
 
 /* Takes `take_inner`. */

@@ -27,6 +27,10 @@ Error *file_sync_dir(int fd) {
   return NULL;
 }
 
+bool file_mode_matters(int errno_value) {
+  return errno_value != EPERM && errno_value != ENOTSUP && errno_value != ENOSYS && errno_value != EINVAL;
+}
+
 /* Opens one directory below parent, making it when it is missing and `make` is set. */
 static Error *open_child(int parent, const char *name, bool make, bool *out_made, int *out_fd) {
   *out_made = false;
@@ -41,7 +45,8 @@ static Error *open_child(int parent, const char *name, bool make, bool *out_made
     if (errno != ENOENT) return err_errno(errno, "opening the directory %s", name);
     if (mkdirat(parent, name, FILE_DIR_MODE) == 0) {
       *out_made = true;
-      if (fchmodat(parent, name, FILE_DIR_MODE, 0) < 0) return err_errno(errno, "setting the mode of %s", name);
+      if (fchmodat(parent, name, FILE_DIR_MODE, 0) < 0 && file_mode_matters(errno))
+        return err_errno(errno, "setting the mode of %s", name);
     } else if (errno != EEXIST) {
       return err_errno(errno, "making the directory %s", name);
     }

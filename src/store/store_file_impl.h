@@ -32,6 +32,9 @@ Error *file_open_dir(FileStore *store, const char *key, int *out_fd) NODISCARD;
 Error *file_make_dir(FileStore *store, const char *key, int *out_fd) NODISCARD;
 Error *file_open_tmp(FileStore *store, int *out_fd) NODISCARD; /* made when missing */
 Error *file_sync_dir(int fd) NODISCARD;
+/* Some file systems (FAT, shares of other machines) keep no modes of their own and refuse to change them: what they
+ * show is the mounter's choice. Any other error counts. */
+bool file_mode_matters(int errno_value);
 /* The last component. */
 const char *file_leaf(const char *key);
 

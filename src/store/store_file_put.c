@@ -48,7 +48,8 @@ static Error *create_temp(FileStore *fs, FilePut *put) {
   }
   if (put->fd < 0) return err_new(ERR_IO, "making a temporary file: every name is taken");
   put->named = true;
-  if (fchmod(put->fd, FILE_MODE) < 0) return err_errno(errno, "setting a temporary file's mode");
+  if (fchmod(put->fd, FILE_MODE) < 0 && file_mode_matters(errno))
+    return err_errno(errno, "setting a temporary file's mode");
   /* Tells a cleaner that this file's writer lives. Where locks do not work, the age alone decides. */
   if (flock(put->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
     return err_new(ERR_IO, "making a temporary file: another process holds %s", put->temp);

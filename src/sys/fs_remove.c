@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -53,9 +54,21 @@ static Error *move_to(Removal *r, const char *name, int flags, ino_t must_be, in
   return NULL;
 }
 
+/* Who is not root cannot empty a directory of his own that is closed to himself. Best effort, never through a link. */
+static void unclose(const Removal *r, const char *name) {
+  struct stat st;
+  char self[64];
+  if (geteuid() == 0) return;
+  AUTO_FD int fd = openat(r->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 0700) == 0700) return;
+  snprintf(self, sizeof self, "/proc/self/fd/%d", fd); /* fchmod does not take what was opened with O_PATH */
+  if (chmod(self, 0700) != 0) return;                  /* then opening it says why */
+}
+
 /* Makes the directory `name` the one being emptied. */
 static Error *descend(Removal *r, const char *name) {
   ino_t inode = 0;
+  unclose(r, name);
   TRY(move_to(r, name, O_NOFOLLOW, 0, &inode));
   if (r->depth == r->cap) {
     r->cap = r->cap ? 2 * r->cap : 16;

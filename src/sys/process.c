@@ -25,7 +25,8 @@ struct Process {
   char *name; /* for messages */
   int in;
   int out;
-  bool reaped;
+  bool reaped; /* `status` says how it ended */
+  int status;
   /* Standard error is collected by a thread of the real machine, also under a simulation: its pipe is as real as the
    * child, and a simulated thread that blocks in a read would stop all others. */
   Thread *collector;
@@ -200,6 +201,7 @@ int process_stdout(Process *process) { return process->out; }
 void process_close_stdin(Process *process) { close_fd(&process->in); }
 
 static bool has_ended(const Process *p) {
+  if (p->reaped) return true;
   siginfo_t info = {0};
   if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) return errno != EINTR;
   return info.si_pid != 0;
@@ -227,18 +229,21 @@ static void end_politely(const Process *p) {
   while (!has_ended(p) && sys_mono_ns(sys_real()) < deadline) wait_a_moment(p);
 }
 
+static void take_status(Process *p) {
+  while (!p->reaped && waitpid(p->pid, &p->status, 0) < 0 && errno == EINTR) continue;
+  p->reaped = true;
+}
+
 /* Waits for the child's end, which must be near, and collects what it leaves. Returns the wait status. */
 static int reap(Process *p) {
-  int status = 0;
-  while (!p->reaped && waitpid(p->pid, &status, 0) < 0 && errno == EINTR) continue;
-  p->reaped = true;
+  take_status(p);
   close_fd(&p->pid_fd);
   close_fd(&p->stop_in);
   thread_join(STEAL(p->collector));
   close_fd(&p->stop_out);
   close_fd(&p->err);
   if (!p->kept) p->kept = buf_steal_str(&p->tail);
-  return status;
+  return p->status;
 }
 
 /* Owned; empty when there is none. */
@@ -260,7 +265,7 @@ static Error *status_error(const Process *p, int status) {
 }
 
 Error *process_wait(Process *process, const Cancel *cancel) {
-  CHECK(!process->reaped);
+  CHECK(!process->kept); /* once only */
   process_close_stdin(process);
   while (!has_ended(process) && !cancel_is_set(cancel)) wait_a_moment(process);
   /* A child that ended by itself is judged by its status even if the cancellation came at the same time. */
@@ -269,6 +274,12 @@ Error *process_wait(Process *process, const Cancel *cancel) {
   signal_group(process, SIGKILL);
   reap(process);
   return err_wrap(cancel_check(cancel), "%s", process->name);
+}
+
+bool process_is_over(Process *process) {
+  if (!has_ended(process)) return false;
+  take_status(process); /* else it would be found in its group itself */
+  return kill(-process->pid, 0) != 0 && errno == ESRCH;
 }
 
 const char *process_stderr(Process *process) { return process->kept ? process->kept : ""; }

@@ -23,6 +23,9 @@ void process_close_stdin(Process *process);
 /* Waits for the end. NULL only for exit status 0; else ERR_IO "NAME: exit status 3: <last line of stderr>". When
  * cancelled: SIGTERM, SIGKILL after 5 s, ERR_CANCELLED. */
 Error *process_wait(Process *process, const Cancel *cancel) NODISCARD;
+/* It has ended, and nothing that it started runs any more, but for what left its process group, as daemons do. Does not
+ * wait. */
+bool process_is_over(Process *process);
 const char *process_stderr(Process *process); /* what was kept, after process_wait */
 void process_free(Process *take);             /* kills what still runs */
 

@@ -178,6 +178,8 @@ static void test_removed_segment(void **state) {
   assert_int_equal(index_segments(index), 0);
   assert_int_equal(index_frames(index), 0);
   index_free(index);
+  AUTO_FREE char *cached = fs_join(repo->cache_dir, segments.items[0]);
+  assert_false(fs_exists(cached)); /* nor does it stay on the disk for ever */
   ModelBackup how = {.source = "m", .full = true};
   Snapshot s;
   assert_ok(model_backup(repo, &f->model, &how, &s, NULL));

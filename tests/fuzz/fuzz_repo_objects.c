@@ -4,6 +4,7 @@
 #include "repo/damage.h"
 #include "repo/grant.h"
 #include "repo/marker.h"
+#include "repo/names.h"
 #include "repo/object.h"
 #include "repo/plan.h"
 #include "repo/segment.h"
@@ -122,7 +123,8 @@ static void fuzz_names(Bytes in) {
   AUTO_FREE char *text = mem_strndup((const char *)in.data, in.len);
   char name[PACK_NAME_LEN], code[RECOVERY_CODE_LEN], again[RECOVERY_CODE_LEN];
   Uuid id;
-  if (pack_name_parse(text, &id)) CHECK(strcmp(pack_name(&id, name), text) == 0);
+  if (pack_name_parse(text, &id)) CHECK(strcmp(pack_name(&id, name), text) == 0 && name_is_object(text));
+  if (name_is_object(text)) CHECK(store_key_valid(text));
   AUTO_ERR Error *err = recovery_code_normalize(text, code);
   if (err) return;
   AUTO_ERR Error *second = recovery_code_normalize(code, again);

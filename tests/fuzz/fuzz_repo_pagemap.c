@@ -4,6 +4,7 @@
 #include "repo/content.h"
 #include "repo/pagemap.h"
 #include "repo/pagemap_codec.h"
+#include "repo/pagemap_live.h"
 
 #include "frames_slices.h"
 
@@ -51,8 +52,9 @@ static Error *ignore_frame(void *ctx, FrameType type, const FrameId *id) {
   return NULL;
 }
 
-static void read_prints(FrameSlices *s, const PageMap *map) {
+static void read_prints(FrameSlices *s, const PageMap *map, const PageMapLive *live) {
   PageMapPrints *p = pagemap_prints_new(&s->source, map);
+  pagemap_prints_set_live(p, live);
   uint64_t zero[PAGES_PER_FRAME] = {0};
   pagemap_prints_set_zero(p, zero);
   Error *err = NULL;
@@ -60,20 +62,20 @@ static void read_prints(FrameSlices *s, const PageMap *map) {
     FrameView view;
     bool found;
     err = pagemap_prints_get(p, f < 30 ? f : UINT64_C(1) << f, &view, &found);
-    if (!err && found) CHECK(view.pages <= PAGES_PER_FRAME && view.superseded <= PAGES_PER_FRAME);
+    if (!err && found) CHECK(view.pages <= PAGES_PER_FRAME && (live || !view.sparse));
   }
   err_ignore(err);
   pagemap_prints_free(p);
 }
 
 /* A new map on this one; with many layers that folds. */
-static void build_on(FrameSlices *s, const PageMap *map, const FrameId *root) {
-  PageMapBuilder *b = pagemap_builder_new(&s->sink, &s->source, map);
+static void build_on(FrameSlices *s, const PageMap *map, const PageMapLive *live, const FrameId *root) {
+  PageMapBuilder *b = pagemap_builder_new(&s->sink, &s->source, map, live);
   uint64_t prints[PAGES_PER_FRAME] = {1};
   FrameId id = {{5}}, out;
-  uint8_t page = 3;
+  PagePlace page = {.page_in_frame = 3, .print = 1};
   err_ignore(pagemap_builder_frame(b, 0, &id, PAGE_FRAME_SIZE, prints));
-  err_ignore(pagemap_builder_pages(b, 2, &page, 1, prints));
+  err_ignore(pagemap_builder_pages(b, 2, &page, 1));
   pagemap_builder_delta(b, 0, &id, 1);
   err_ignore(pagemap_builder_finish(b, map->size / PAGE_SIZE * PAGE_SIZE / 2, root, &out));
   pagemap_builder_free(b);
@@ -90,11 +92,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     RunCheck runs = {.size = map->size};
     err = pagemap_runs(&s->source, map, check_run, &runs);
     if (!err) CHECK(runs.at == map->size);
-    read_prints(s, map);
+    PageMapLive *live = NULL;
+    err_ignore(pagemap_live_new(&s->source, map, 10, &live));
+    read_prints(s, map, live);
     PageMapStats stats;
     err_ignore(pagemap_stats(&s->source, map, &stats));
     err_ignore(pagemap_visit(&s->source, map, ignore_frame, NULL));
-    build_on(s, map, &s->roots[0]);
+    build_on(s, map, live, &s->roots[0]);
+    pagemap_live_free(live);
   }
   err_ignore(err);
   free(s);

@@ -114,10 +114,10 @@ def as_nobody(hf, *args):
         shutil.copy(hf.key, mine)
         for path in (mine, os.path.join(mine, "key")):
             os.chown(path, 65534, 65534)
-        at = hf.home
-        while at.startswith(tempfile.gettempdir() + "/"):  # pytest closes its folders to others
-            os.chmod(at, os.stat(at).st_mode | 0o111)
-            at = os.path.dirname(at)
+    at = hf.home
+    while at.startswith(tempfile.gettempdir() + "/"):  # pytest closes its folders to others, each time one begins
+        os.chmod(at, os.stat(at).st_mode | 0o111)
+        at = os.path.dirname(at)
     env = dict(hf.env, HOLDFAST_STATE_DIR=os.path.join(mine, "state"), HOLDFAST_KEY_FILE=os.path.join(mine, "key"))
     done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] + hf.command(*args), env=env,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/",

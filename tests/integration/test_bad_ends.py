@@ -1,6 +1,9 @@
 """What goes wrong at 3 in the morning, on the way back and around it: targets, owners, signals, command lines,
 secrets."""
 import os
+import re
+import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -46,7 +49,7 @@ def test_targets(filled):
     assert not os.path.exists(hf.path("nowhere"))
     clear(restore("--to", "/dev/full", "--confirm", "full"))
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
-    assert restore("--to", hf.repo).code == NOT_EMPTY
+    assert restore("--to", hf.repo).code == REFUSED
     hf.write("src/a", "changed")
     assert restore("--in-place", "--confirm", snapshots(hf, hf.repo)[0]["source"]).code == 0
     assert read(hf.path("src/a")) == b"alpha\n"
@@ -83,18 +86,40 @@ def test_replaced_source_is_adopted(hf):
     assert len(snapshots(hf, repo)) == 2
 
 
+def on_machine(hf, machine_id, *args):
+    """Runs the program where /etc/machine-id says something else."""
+    with open(hf.path("machine-id"), "w") as file:
+        file.write(machine_id + "\n")
+    words = " ".join(shlex.quote(word) for word in hf.command(*args))
+    script = "mount --bind %s /etc/machine-id && exec %s" % (shlex.quote(hf.path("machine-id")), words)
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], env=hf.env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Result(done)
+
+
 def test_another_host_with_the_same_path(filled):
-    """A state directory of its own is another machine, even under the same host name."""
+    """A copied state directory makes no other machine this one, and a lost one makes this machine no other."""
     hf = filled
-    other = {"HOLDFAST_STATE_DIR": hf.path("other-state")}
-    result = hf.run("backup", "files:" + hf.src, "--repo", hf.repo, env=other)
+    if not os.path.exists("/etc/machine-id") or subprocess.run(
+            ["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("the machine's identity cannot be changed here")
+    ids = ["%032x" % n for n in (0x1111, 0x2222)]
+    backup = ("backup", "files:" + hf.src, "--repo", hf.repo, "--name", "tree")
+    assert on_machine(hf, ids[0], *backup).code == 0
+    result = on_machine(hf, ids[1], *backup)
     assert result.code == REFUSED
     clear(result, "another host")
     hinted(result, "--name")
-    done = hf.ok("backup", "--json", "files:" + hf.src, "--name", "second", "--repo", hf.repo, env=other).summary()
-    assert done["kind"] == "full"
-    assert hf.backup("files:" + hf.src, "--repo", hf.repo)["kind"] == "incremental"
-    verified(hf, hf.repo)
+    adopt = re.search("`holdfast ([^`]*)`", result.err).group(1)
+    assert adopt == "source adopt tree --repo " + hf.repo
+    shutil.rmtree(hf.path("state"))
+    assert on_machine(hf, ids[0], *backup).code == 0
+    assert on_machine(hf, ids[1], *backup).code == REFUSED
+    assert on_machine(hf, ids[1], "source", "adopt", "files:" + hf.src, "--name", "tree", "--repo", hf.repo).code == 0
+    assert on_machine(hf, ids[1], *backup).code == 0
+    assert on_machine(hf, ids[0], *backup).code == REFUSED
+    assert on_machine(hf, ids[0], *adopt.split()).code == 0
+    assert on_machine(hf, ids[0], *backup).code == 0
 
 
 # ---- streams and signals ------------------------------------------------------------------------------------------

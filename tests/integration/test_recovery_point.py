@@ -169,3 +169,23 @@ def test_configured_source_keeps_its_rules(hf):
     point = done.of("recovery_point")[0]["snapshot"]
     listed = hf.ok("ls", "tree@" + point[:12], "--repo", repo, "--config", config, "--recursive")
     assert "a.tmp" not in listed.out and "a" in listed.out
+
+
+def test_a_refused_restore_makes_none(hf):
+    repo = live(hf)
+    refused = hf.run("restore", "app", "--repo", repo, "--to", "app.db", check=NOT_EMPTY)
+    assert "--confirm app.db" in refused.err
+    assert len(snapshots(hf, repo)) == 1 and count(hf.path("app.db")) == 1007
+
+
+def test_restoring_again_does_not_take_the_recovery_point(hf):
+    repo = live(hf)
+    first = snapshots(hf, repo)[0]["id"]
+    again = ["restore", "app", "--repo", repo, "--in-place", "--confirm", "app", "--json"]
+    point = hf.ok(*again).summary()["recovery_point"]
+    assert count(hf.path("app.db")) == 1000
+    for selector in ("app", "app@latest"):  # as after an interruption: the newest is what was backed up
+        done = hf.ok(*again[:1], selector, *again[2:])
+        assert done.summary()["snapshot"] == first and "a recovery point" in done.err
+    done = hf.ok("restore", "app@" + point[:8], "--repo", repo, "--to", "copy.db")
+    assert count(hf.path("copy.db")) == 1007 and "passing over" not in done.err

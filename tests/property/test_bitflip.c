@@ -1,7 +1,9 @@
 /* One bit flipped, an object cut short, two exchanged, one under another's name, one missing: in every kind of object,
  * each is found by verification, which names the object, and costs a restore only what it must. */
 #include "base/mem.h"
+#include "codec/aead.h"
 #include "codec/secret.h"
+#include "repo/frames.h"
 #include "repo/plan.h"
 #include "repo/restore.h"
 #include "repo/uuid.h"
@@ -159,6 +161,54 @@ static void test_flip(void **state) {
       if (i % 16 == 0) expect_named(o.repo, 3, key, "a flipped bit");
       flip(o.store, key, places[i]);
     }
+  }
+  tools_expect_clean(o.repo);
+  close_copy(&o);
+}
+
+/* Every byte of a pack's header, stripe table and trailer, both ends of its footer, and in each frame the ends of the
+ * ciphertext and of the tag. */
+static size_t pack_places(const uint8_t *data, size_t len, const PackFooter *footer, size_t *out, size_t cap) {
+  PackTrailer t;
+  size_t n = 0;
+  assert_ok(pack_trailer_decode(data + len - PACK_TRAILER_LEN, len, &t));
+  size_t footer_end = (size_t)t.footer_offset + t.footer_len;
+  for (size_t at = 0; at < OBJECT_HEADER_LEN; at++) out[n++] = at;
+  for (size_t at = footer_end; at < len; at++) out[n++] = at;
+  for (size_t i = 0; i < 24; i++) {
+    out[n++] = (size_t)t.footer_offset + i;
+    out[n++] = footer_end - 1 - i;
+  }
+  for (size_t i = 0; i < footer->frames_len; i++) {
+    const PackFrame *f = &footer->frames[i];
+    const size_t in_frame[] = {0, f->stored / 2, f->stored - AEAD_TAG_LEN, f->stored - 1};
+    for (size_t k = 0; k < NELEMS(in_frame); k++) out[n++] = f->offset + in_frame[k];
+  }
+  assert_true(n <= cap);
+  return n;
+}
+
+static void test_flip_in_packs(void **state) {
+  const Fixture *f = (const Fixture *)*state;
+  uint64_t seed = seeds_begin(10);
+  Opened o = open_copy(f);
+  AUTO_STRLIST StrList packs = tools_keys(o.store, "packs/");
+  for (size_t k = 0; k < packs.len; k++) {
+    size_t len, places[2048];
+    Uuid id;
+    PackFooter footer;
+    const uint8_t *data = store_memory_bytes(o.store, packs.items[k], &len);
+    assert_true(pack_name_parse(packs.items[k], &id));
+    assert_ok(pack_read_footer(o.repo, &id, len, &footer, NULL));
+    size_t n = pack_places(data, len, &footer, places, NELEMS(places));
+    for (size_t i = 0; i < n; i++) {
+      size_t bit = places[i] * 8 + test_random(&seed) % 8;
+      flip(o.store, packs.items[k], bit);
+      if (!verify_names(o.repo, 2, packs.items[k]))
+        fail_msg("%s: byte %zu of %zu was not noticed", packs.items[k], places[i], len);
+      flip(o.store, packs.items[k], bit);
+    }
+    pack_footer_free(&footer);
   }
   tools_expect_clean(o.repo);
   close_copy(&o);
@@ -367,6 +417,34 @@ static void test_restore_damaged(void **state) {
   close_copy(&o);
 }
 
+/* What only repeats what the packs say themselves costs a restore nothing, whichever of its bits is wrong. */
+static void test_restore_despite(void **state) {
+  static const char *const spare[] = {"index/", "sessions/", "series/", "plans/"};
+  const Fixture *f = (const Fixture *)*state;
+  uint64_t seed = seeds_begin(22);
+  Opened o = open_copy(f);
+  SnapshotList list;
+  assert_ok(snapshot_list(o.repo, NULL, &list, NULL, NULL, NULL));
+  AUTO_STRLIST StrList keys = tools_keys(o.store, "");
+  for (size_t k = 0; k < keys.len; k++) {
+    bool spared = false;
+    for (size_t i = 0; i < NELEMS(spare); i++) spared = spared || is_prefix(keys.items[k], spare[i]);
+    size_t len;
+    store_memory_bytes(o.store, keys.items[k], &len);
+    for (size_t at = 0; spared && at < len; at += at < OBJECT_HEADER_LEN ? 1 : len / 5 + 1) {
+      size_t bit = at * 8 + test_random(&seed) % 8;
+      flip(o.store, keys.items[k], bit);
+      Damage d = {.expected = &f->moments[1]};
+      Error *err = restore_all(o.repo, &list.items[1], &d);
+      if (err) fail_msg("%s: byte %zu: %s", keys.items[k], at, err_text(err));
+      assert_int_equal(d.right, f->moments[1].len);
+      flip(o.store, keys.items[k], bit);
+    }
+  }
+  snapshot_list_free(&list);
+  close_copy(&o);
+}
+
 /* Both snapshots that lost something are named, not only the first one that was looked at. */
 static void test_every_snapshot_named(void **state) {
   const Fixture *f = (const Fixture *)*state;
@@ -397,11 +475,13 @@ int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_flip),
+      cmocka_unit_test(test_flip_in_packs),
       cmocka_unit_test(test_truncated),
       cmocka_unit_test(test_missing),
       cmocka_unit_test(test_exchanged),
       cmocka_unit_test(test_replayed),
       cmocka_unit_test(test_restore_damaged),
+      cmocka_unit_test(test_restore_despite),
       cmocka_unit_test(test_every_snapshot_named),
   };
   return cmocka_run_group_tests(tests, setup, teardown);

@@ -6,6 +6,7 @@
 #include "codec/secret.h"
 #include "store/store_fault.h"
 #include "store/store_memory.h"
+#include "store/store_meter.h"
 #include "sys/sim.h"
 
 #include "repo_tools.h"
@@ -13,15 +14,15 @@
 #include "testing.h"
 
 static const char *const kind_names[] = {
-    [FAULT_IO] = "io",       [FAULT_NO_SPACE] = "no space", [FAULT_TEMPORARY] = "temporary",
-    [FAULT_AFTER] = "after", [FAULT_DEAD] = "dead",         [FAULT_SHORT] = "short",
-    [FAULT_FLIP] = "flip"};
+    [FAULT_IO] = "io",     [FAULT_NO_SPACE] = "no space", [FAULT_TEMPORARY] = "temporary", [FAULT_AFTER] = "after",
+    [FAULT_DEAD] = "dead", [FAULT_SHORT] = "short",       [FAULT_FLIP] = "flip",           [FAULT_STALE] = "stale"};
 
 /* A repository with one snapshot of moments[0]; moments[1] is what the next backup sees. */
 typedef struct Fixture {
   Store *base;
   Model moments[2];
-  uint64_t after_ns;      /* a time after the first backup */
+  uint64_t after_ns; /* a time after the first backup */
+  uint64_t seed;
   uint64_t scratch_bytes; /* packs that a backup of moments[1] writes into an empty repository */
   bool simulated;
   uint64_t step; /* from one operation that fails to the next */
@@ -79,7 +80,7 @@ typedef struct Run {
 
 static Sys *sys_begin(const Fixture *f, uint64_t n, FaultKind kind) {
   if (!f->simulated) return sys_real();
-  Sys *sys = sim_new(seeds_begin(n * 8 + kind), 2);
+  Sys *sys = sim_new(seeds_begin(f->seed + n * 16 + kind), 2);
   sim_set_now(sys, f->after_ns);
   return sys;
 }
@@ -103,8 +104,8 @@ static void run_end(Run *run) {
   sys_end(run->sys);
 }
 
-/* What must hold after a backup that met a fault, and after the next one. `known`: it saw the whole index; what seems
- * to be a damaged segment makes it store again what that names, in other groups. */
+/* What must hold after a backup that met a fault, and after the next one. `known`: it saw the whole index and all
+ * packs; what seems to be a damaged segment or a missing pack makes it store again what that has, in other groups. */
 static void check_backup_after(Run *run, const Fixture *f, bool succeeded, bool known, size_t segments_before) {
   Repo *repo = tools_open(run->sys, run->inner, NULL);
   size_t snapshots = tools_expect_moments(repo, f->moments, 2);
@@ -131,7 +132,7 @@ static bool backup_with_fault(const Fixture *f, uint64_t n, FaultKind kind) {
   Snapshot snapshot;
   Error *err = model_backup(run.repo, &f->moments[1], &how, &snapshot, NULL);
   uint64_t done = store_fault_count(run.fault);
-  bool known = !str_starts(store_fault_hit_key(run.fault), "index/");
+  bool known = !str_starts(store_fault_hit_key(run.fault), "index/") && kind != FAULT_STALE;
   store_fault_at(run.fault, 0, FAULT_NONE);
   if (!err) snapshot_free(&snapshot);
   check_backup_after(&run, f, !err, known, segments);
@@ -155,6 +156,58 @@ static void test_backup_after(void **state) { faults_of_backup(state, FAULT_AFTE
 static void test_backup_dead(void **state) { faults_of_backup(state, FAULT_DEAD); }
 static void test_backup_short(void **state) { faults_of_backup(state, FAULT_SHORT); }
 static void test_backup_flip(void **state) { faults_of_backup(state, FAULT_FLIP); }
+
+/* Which object is left out is drawn: each listing is met several times. */
+static void test_backup_stale(void **state) {
+  Fixture *f = (Fixture *)*state;
+  for (int round = 0; round < 3; round++) {
+    faults_of_backup(state, FAULT_STALE);
+    f->seed += 1000;
+  }
+}
+
+/* A put that is ended is gone, whatever came of it (store.h): the request that ends a stream cannot be repeated from
+ * outside. */
+static bool cannot_be_repeated(Store *fault, FaultKind kind) {
+  return kind == FAULT_TEMPORARY && strcmp(store_fault_hit_op(fault), "put_commit") == 0;
+}
+
+/* Through the layer that tries again, one lost request or one lost answer costs a backup nothing at all, whichever it
+ * is: it succeeds, and what it made is whole. */
+static bool retried_with_fault(const Fixture *f, uint64_t n, FaultKind kind, unsigned *failed) {
+  Run run = {.sys = sys_begin(f, n, kind)};
+  run.inner = tools_store_copy(run.sys, f->base);
+  run.fault = store_fault_new(run.sys, tools_store_borrow(run.inner));
+  const MeterOptions patient = {.patience_ms = 60 * 1000};
+  assert_ok(model_repo_open(run.sys, store_meter_new(run.sys, run.fault, &patient), NULL, &run.repo));
+  store_fault_at(run.fault, n, kind);
+  ModelBackup how = {.source = "m"};
+  Snapshot snapshot = {0};
+  Error *err = model_backup(run.repo, &f->moments[1], &how, &snapshot, NULL);
+  if (err && !cannot_be_repeated(run.fault, kind)) fail_msg("operation %d: %s", (int)n, err_text(err));
+  if (!err) assert_ok(model_compare(run.repo, &snapshot, &f->moments[1], NULL));
+  tools_expect_clean(run.repo);
+  bool hit = n <= store_fault_count(run.fault);
+  assert_int_equal(tools_expect_moments(run.repo, f->moments, 2), err ? 1 : 2);
+  *failed += err != NULL;
+  err_free(err);
+  snapshot_free(&snapshot);
+  run_end(&run);
+  return hit;
+}
+
+static void test_retried(void **state) {
+  const Fixture *f = (const Fixture *)*state;
+  if (!f->simulated) return; /* it would wait for real */
+  const FaultKind kinds[] = {FAULT_TEMPORARY, FAULT_AFTER};
+  for (size_t k = 0; k < NELEMS(kinds); k++) {
+    uint64_t n = 1;
+    unsigned failed = 0;
+    while (retried_with_fault(f, n, kinds[k], &failed)) n++;
+    assert_true(n > 60);         /* a backup, a restore and a verification */
+    assert_true(failed < n / 5); /* one for each pack */
+  }
+}
 
 /* A fault that reaches a read must show: as an error or as damage. */
 static bool reads_notice(FaultKind kind, const char *op) {
@@ -293,6 +346,8 @@ int main(void) {
       cmocka_unit_test(test_backup_dead),
       cmocka_unit_test(test_backup_short),
       cmocka_unit_test(test_backup_flip),
+      cmocka_unit_test(test_backup_stale),
+      cmocka_unit_test(test_retried),
       cmocka_unit_test(test_verify),
       cmocka_unit_test(test_restore),
   };

@@ -1,6 +1,7 @@
-/* No key ever meets the same nonce twice. Every object is under a key of its own, HKDF(base key, salt in its header),
- * and numbers its frames from 0: so over everything that was ever handed to a store, aborted streams, resumed sessions
- * and cloned caches included, no two objects may have a salt in common, and within a pack every frame its own number.
+/* No key ever meets the same nonce twice. This is looked at from two sides: what the cipher is asked to do, whether or
+ * not it ever reaches a store (nonce_watch.h); and what a store is handed: every object is under a key of its own,
+ * HKDF(base key, salt in its header), and numbers its frames from 0, so no two objects may have a salt in common, and
+ * within a pack every frame its own number. Sealed boxes have a key pair of their own each.
  */
 #include <sys/stat.h>
 
@@ -14,6 +15,7 @@
 #include "sys/fs.h"
 #include "sys/sim.h"
 
+#include "nonce_watch.h"
 #include "repo_tools.h"
 #include "seeds.h"
 #include "testing.h"
@@ -21,9 +23,11 @@
 /* ---- recording
  * ------------------------------------------------------------------------------------------------------------- */
 
+enum { HEAD_KEPT = 4096 };
+
 typedef struct Stream {
   char *key;
-  Buf head; /* the first bytes only */
+  Buf head; /* the first bytes of large objects; small ones whole */
 } Stream;
 
 typedef struct Record {
@@ -65,7 +69,7 @@ static void record_op(void *ctx, const char *op, const char *key, Bytes body) {
   if (!begin && strcmp(op, "put_write") != 0) return;
   LOCKED(&r->lock);
   Stream *s = record_stream(r, key, begin);
-  size_t room = OBJECT_HEADER_LEN - s->head.len;
+  size_t room = HEAD_KEPT - s->head.len;
   buf_add(&s->head, body.data, body.len < room ? body.len : room);
 }
 
@@ -88,6 +92,44 @@ static size_t expect_salts_unique(const Record *r) {
   }
   map_free(salts);
   return objects;
+}
+
+/* Each sealed box begins with the public half of a key pair made for it alone. */
+static void expect_box(Map *boxes, const Stream *s, Bytes public_key) {
+  const char *other = (const char *)map_set(boxes, public_key, s->key);
+  if (other && strcmp(other, s->key) != 0) fail_msg("%s and %s: two boxes of one key pair", s->key, other);
+}
+
+static size_t expect_boxes_unique(const Record *r) {
+  Map *boxes = map_new();
+  size_t count = 0;
+  for (size_t i = 0; i < r->len; i++) {
+    const Stream *s = &r->streams[i];
+    bool data = str_starts(s->key, "keyring/") && strstr(s->key, "/data/");
+    bool grant = str_starts(s->key, "keyring/") && !data;
+    if ((!data && !grant) || s->head.len == 0) continue;
+    Cursor c = cursor(buf_bytes(&s->head));
+    uint32_t slots = grant ? cursor_u32(&c) : 1;
+    for (uint32_t k = 0; k < slots; k++, count++) {
+      uint32_t len = BOX_PUBLIC_LEN;
+      if (grant) {
+        cursor_take(&c, sizeof(Uuid));
+        len = cursor_u32(&c);
+      }
+      Bytes box = cursor_take(&c, len);
+      assert_false(c.failed);
+      expect_box(boxes, s, bytes(box.data, BOX_PUBLIC_LEN));
+    }
+  }
+  map_free(boxes);
+  return count;
+}
+
+static void expect_never_repeated(size_t least) {
+  size_t repeated, sealed = nonce_watch_end(&repeated);
+  print_message("%zu encryptions\n", sealed);
+  assert_true(sealed >= least);
+  assert_int_equal(repeated, 0);
 }
 
 static void expect_numbers_unique(Repo *repo) {
@@ -114,20 +156,21 @@ static Repo *open_recorded(Sys *sys, Store *inner, const char *cache, Record *r,
   return repo;
 }
 
-/* Backups that die at every tenth operation, each resumed; further rounds at those between. */
+/* Backups that fail or die at every third operation, each resumed; further rounds at those between. */
 static void test_aborted_and_resumed(void **state UNUSED) {
   uint64_t seed = seeds_begin(1);
-  unsigned rounds = seeds_rounds(10);
+  unsigned rounds = seeds_rounds(36);
   Record *r = record_new();
   Store *store = store_memory_new(sys_real());
+  nonce_watch_begin();
   repo_free(tools_init(sys_real(), store, NULL));
   Model model = tools_model(&seed);
   for (unsigned round = 0; round < rounds; round++) {
-    uint64_t n = 5 + round % 10 * 10 + round / 10 % 10;
+    uint64_t n = 2 + round % 36 * 3 + round / 36 % 3;
     tools_change(&model, &seed);
     tools_add_random(&model, "long", false, 300 * 1000, &seed);
     const FaultKind kinds[] = {FAULT_DEAD, FAULT_IO, FAULT_AFTER, FAULT_NO_SPACE};
-    Repo *repo = open_recorded(sys_real(), store, NULL, r, n, kinds[(n / 10 + round / 10) % 4]);
+    Repo *repo = open_recorded(sys_real(), store, NULL, r, n, kinds[(n + round / 108) % 4]);
     ModelBackup how = {.source = "m"};
     Snapshot s;
     Error *err = model_backup(repo, &model, &how, &s, NULL);
@@ -138,7 +181,9 @@ static void test_aborted_and_resumed(void **state UNUSED) {
     tools_backup(repo, &model, NULL);
     repo_free(repo);
   }
-  assert_in_range(expect_salts_unique(r), rounds * 6, SIZE_MAX);
+  expect_never_repeated(rounds * 10);
+  assert_in_range(expect_salts_unique(r), rounds * 4, SIZE_MAX);
+  assert_true(expect_boxes_unique(r) > rounds / 4);
   Repo *repo = tools_open(sys_real(), store, NULL);
   expect_numbers_unique(repo);
   tools_expect_clean(repo);
@@ -162,6 +207,7 @@ static void test_cloned_cache(void **state UNUSED) {
   AUTO_FREE char *cache_a = fs_join(template, "a"), *cache_b = fs_join(template, "b");
   Record *r = record_new();
   Store *store = store_memory_new(sys_real());
+  nonce_watch_begin();
   repo_free(tools_init(sys_real(), store, cache_a));
   Model model = tools_model(&seed);
   Repo *a = open_recorded(sys_real(), store, cache_a, r, 0, FAULT_NONE);
@@ -179,6 +225,7 @@ static void test_cloned_cache(void **state UNUSED) {
     tools_backup(a, &model, NULL);
     tools_backup(b, &model, NULL);
   }
+  expect_never_repeated(50);
   assert_true(expect_salts_unique(r) > 20);
   expect_numbers_unique(a);
   tools_expect_clean(b);

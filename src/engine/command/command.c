@@ -17,11 +17,13 @@
 #include "engine/engine.h"
 #include "sys/fs.h"
 #include "sys/process.h"
+#include "sys/temporary.h"
 
 enum {
   STDERR_KEEP = 16 * 1024,
   PIPE_BYTES = 1024 * 1024, /* asked for; the kernel may give less */
   POLL_MS = 40,             /* how late a cancellation may be noticed */
+  ABANDONED_MS = 3000,      /* how long a pipe may stand still that a daemon, left behind by the command, holds open */
   CHECK_BYTES = 256 * 1024,
   DIGEST_TEXT = 2 * BLAKE3_OUT_LEN + 1,
 };
@@ -50,10 +52,33 @@ typedef struct Capture {
   Sink *sink;
   SinkStream *stream; /* NULL before the first byte */
   Cancel *cancel;
+  Process *process;
   int fd;
+  unsigned idle_ms; /* since the command is over */
   Entry entry;
   Blake3 hash;
 } Capture;
+
+/* Called when a pipe stood still for POLL_MS. */
+static bool is_abandoned(Process *process, unsigned *idle_ms) {
+  *idle_ms = process_is_over(process) ? *idle_ms + POLL_MS : 0;
+  return *idle_ms >= ABANDONED_MS;
+}
+
+static Error *wait_for_end(Process *process, const Cancel *cancel) {
+  Error *err = process_wait(process, cancel);
+  if (err_is(err, ERR_IO)) err = err_recode(err, ERR_UNREACHABLE);
+  return err_hint(err, "run the command by hand as this user; nothing of its output was kept");
+}
+
+/* A daemon that the command left behind could hold the output open for ever. What it was to write, if anything, is
+ * missing: this is no success, whatever the exit status. */
+static Error *check_abandoned(Capture *job) {
+  if (!is_abandoned(job->process, &job->idle_ms)) return NULL;
+  TRY(wait_for_end(job->process, job->cancel));
+  return err_hint(err_new(ERR_UNREACHABLE, "the command ended, but something it started holds its output open"),
+                  "let it not inherit standard output: 'start-it >/dev/null'");
+}
 
 /* As many bytes as the buffer takes; fewer only at the end. */
 static Error *read_pipe(Capture *job, uint8_t *out, size_t cap, size_t *out_len) {
@@ -62,8 +87,10 @@ static Error *read_pipe(Capture *job, uint8_t *out, size_t cap, size_t *out_len)
     TRY(cancel_check(job->cancel));
     struct pollfd ready = {.fd = job->fd, .events = POLLIN};
     int n = poll(&ready, 1, POLL_MS);
+    if (n == 0) TRY(check_abandoned(job));
     if (n == 0 || (n < 0 && errno == EINTR)) continue;
     if (n < 0) return err_errno(errno, "waiting for output");
+    job->idle_ms = 0;
     ssize_t got = read(job->fd, out + *out_len, cap - *out_len);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return err_errno(errno, "reading output");
@@ -127,14 +154,10 @@ static char *facts_json(const Capture *job, uint64_t duration_ns) {
   return json;
 }
 
-static Error *run_and_store(Capture *job, Process *process) {
+static Error *run_and_store(Capture *job) {
   Error *err = read_output(job);
   /* When reading failed the child is ended by process_free; when it succeeded its exit status decides. */
-  if (!err) {
-    err = process_wait(process, job->cancel);
-    if (err_is(err, ERR_IO)) err = err_recode(err, ERR_UNREACHABLE);
-    err = err_hint(err, "run the command by hand as this user; nothing of its output was kept");
-  }
+  if (!err) err = wait_for_end(job->process, job->cancel);
   return err ? err : finish_output(job);
 }
 
@@ -151,13 +174,12 @@ static Error *command_backup(Engine *base, const BackupPlan *plan, Sink *sink, E
                       .ctime_ns = (int64_t)plan->started_ns};
   blake3_init(&job.hash);
   uint64_t started = sys_mono_ns(base->sys);
-  Process *process;
-  TRY(err_recode(err_wrap(start_shell(base->sys, self->command, false, &process), "command"), ERR_UNREACHABLE));
-  job.fd = process_stdout(process);
+  TRY(err_recode(err_wrap(start_shell(base->sys, self->command, false, &job.process), "command"), ERR_UNREACHABLE));
+  job.fd = process_stdout(job.process);
   (void)fcntl(job.fd, F_SETPIPE_SZ, PIPE_BYTES); /* fewer switches; only a wish */
-  Error *err = run_and_store(&job, process);
+  Error *err = run_and_store(&job);
   if (job.stream) sink->ops->abort(job.stream);
-  process_free(process);
+  process_free(job.process);
   if (err) return err_wrap(err, "command");
   *out = (EngineFacts){.json = facts_json(&job, sys_mono_ns(base->sys) - started)};
   return NULL;
@@ -169,7 +191,9 @@ typedef struct Output {
   int fd;
   const char *name;
   Cancel *cancel;
-  bool closed; /* the reader went away: its exit status says whether that is right */
+  Process *process; /* NULL: into a file */
+  unsigned idle_ms; /* since the process is over */
+  bool closed;      /* the reader went away: its exit status says whether that is right */
 } Output;
 
 static Error *write_file(void *ctx, Bytes part) {
@@ -183,7 +207,9 @@ static Error *write_pipe(void *ctx, Bytes part) {
     TRY(cancel_check(out->cancel));
     struct pollfd ready = {.fd = out->fd, .events = POLLOUT};
     int n = poll(&ready, 1, POLL_MS);
+    if (n == 0) out->closed = is_abandoned(out->process, &out->idle_ms);
     if (n == 0 || (n < 0 && errno == EINTR)) continue;
+    out->idle_ms = 0;
     ssize_t done = write(out->fd, part.data + at, part.len - at);
     if (done < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (done < 0 && errno != EPIPE) return err_errno(errno, "writing to the restore command");
@@ -229,7 +255,7 @@ static Error *restore_into_command(CommandEngine *self, Source *source, Cancel *
   int fd = process_stdin(process);
   /* Without blocking, so that a command that hangs can be given up. */
   Error *err = fcntl(fd, F_SETFL, O_NONBLOCK) ? err_errno(errno, "preparing its input") : NULL;
-  Output out = {.fd = fd, .cancel = cancel};
+  Output out = {.fd = fd, .cancel = cancel, .process = process};
   if (!err) err = stream_into(source, &out);
   if (!err) {
     process_close_stdin(process);
@@ -243,9 +269,15 @@ static Error *restore_into_command(CommandEngine *self, Source *source, Cancel *
   return err_wrap(err, "restore command");
 }
 
-static Error *write_out(Source *source, const RestorePlan *plan, const char *temporary, Cancel *cancel) {
-  Output out = {.name = temporary, .cancel = cancel};
-  TRY(fs_open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0600, &out.fd));
+static Error *write_out(Sys *sys, Source *source, const RestorePlan *plan, const char *parent, Cancel *cancel) {
+  char name[TEMPORARY_NAME_CAP];
+  AUTO_FD int dir = -1;
+  TRY(fs_open(parent, O_PATH | O_DIRECTORY, 0, &dir));
+  temporary_sweep(dir, TEMPORARY_PREFIX);
+  Output out = {.fd = temporary_create(sys, dir, TEMPORARY_PREFIX, name, sizeof name), .cancel = cancel};
+  if (out.fd < 0) return err_errno(errno, "creating a file in %s", parent);
+  AUTO_FREE char *temporary = fs_join(parent, name);
+  out.name = temporary;
   Error *err = stream_output(source, write_file, &out);
   if (!err && !plan->no_sync) err = fs_sync(out.fd, temporary);
   if (close(out.fd) != 0 && !err) err = err_errno(errno, "closing %s", temporary);
@@ -259,6 +291,9 @@ static Error *write_out(Source *source, const RestorePlan *plan, const char *tem
 static Error *restore_into_file(CommandEngine *self, const RestorePlan *plan, Source *source, Cancel *cancel) {
   struct stat st;
   bool exists = lstat(plan->target, &st) == 0;
+  if (exists && !S_ISDIR(st.st_mode) && stat(plan->target, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+    return err_hint(err_new(ERR_REFUSED, "restoring to %s: what is there is no regular file", plan->target),
+                    "a command takes the output with --restore-command 'cat'");
   if (exists && (S_ISDIR(st.st_mode) || !plan->overwrite)) {
     return err_hint(
         err_new(ERR_NOT_EMPTY, "restoring to %s: it exists", plan->target),
@@ -269,11 +304,7 @@ static Error *restore_into_file(CommandEngine *self, const RestorePlan *plan, So
   AUTO_FREE char *parent =
       slash == plan->target ? mem_strdup("/") : mem_strndup(plan->target, (size_t)(slash - plan->target));
   TRY(fs_make_dirs(parent, 0755));
-  uint64_t random;
-  sys_random(self->engine.sys, &random, sizeof random);
-  AUTO_FREE char *name = mem_printf(".holdfast-%016" PRIx64 ".tmp", random);
-  AUTO_FREE char *temporary = fs_join(parent, name);
-  TRY(err_wrap(write_out(source, plan, temporary, cancel), "restoring to %s", plan->target));
+  TRY(err_wrap(write_out(self->engine.sys, source, plan, parent, cancel), "restoring to %s", plan->target));
   return plan->no_sync ? NULL : fs_sync_dir(parent);
 }
 

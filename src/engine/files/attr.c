@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/xattr.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/xattr.h>
@@ -11,6 +12,8 @@
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
+
+#define ACL_PREFIX "system.posix_acl_"
 
 enum {
   OWNER_BUF = 16384,     /* getpwuid_r's scratch */
@@ -281,19 +284,53 @@ static int set_xattr(const AttrPlace *place, const Xattr *xattr, const char *pat
   return rc ? errno : 0;
 }
 
-static int set_xattrs(const AttrPlace *place, const Entry *entry) {
+static bool starts_with(Bytes name, const char *text) {
+  Bytes start = bytes_str(text);
+  return name.len >= start.len && memcmp(name.data, start.data, start.len) == 0;
+}
+
+static int set_xattrs(const AttrPlace *place, const Entry *entry, bool acls) {
   char path[PROC_PATH];
   if (place->fd < 0) proc_path(path, place->dir_fd, place->name);
   int failed = 0;
   for (size_t i = 0; i < entry->xattrs_len; i++) {
-    Bytes own = bytes_str(ATTR_OWN_PREFIX);
     Bytes name = entry->xattrs[i].name;
-    if (name.len >= own.len && memcmp(name.data, own.data, own.len) == 0) continue;
+    if (starts_with(name, ATTR_OWN_PREFIX) || starts_with(name, ACL_PREFIX) != acls) continue;
     int rc = set_xattr(place, &entry->xattrs[i], path);
     if (rc) failed = rc;
   }
   return failed;
 }
+
+static bool entry_has_xattr(const Entry *entry, Bytes name) {
+  for (size_t i = 0; i < entry->xattrs_len; i++) {
+    if (bytes_equal(entry->xattrs[i].name, name)) return true;
+  }
+  return false;
+}
+
+/* What users and administrators set; labels of security modules and the like are the system's own. */
+static bool is_removable(Bytes name) {
+  return starts_with(name, "user.") || starts_with(name, ACL_PREFIX) || bytes_equal(name, bytes_str(XATTR_NAME_CAPS));
+}
+
+static int remove_others(const AttrPlace *place, const Entry *entry) {
+  char path[PROC_PATH];
+  if (place->fd < 0) proc_path(path, place->dir_fd, place->name);
+  XattrSource from = {.fd = place->fd, .path = path};
+  AUTO_BUF Buf names = {0};
+  int failed = read_names(&from, &names);
+  if (failed || names.len == 0) return failed;
+  const char *end = (const char *)names.data + names.len;
+  for (const char *name = (const char *)names.data; name < end; name += strlen(name) + 1) {
+    if (!is_removable(bytes_str(name)) || entry_has_xattr(entry, bytes_str(name))) continue;
+    int rc = place->fd >= 0 ? fremovexattr(place->fd, name) : lremovexattr(path, name);
+    if (rc && errno != ENODATA) failed = errno;
+  }
+  return failed;
+}
+
+bool attr_has_default_acl(int fd) { return fgetxattr(fd, ACL_PREFIX "default", NULL, 0) > 0; }
 
 static bool set_owner(const AttrPlace *place, const Entry *entry) {
   if (place->fd >= 0) return fchown(place->fd, entry->uid, entry->gid) == 0;
@@ -329,14 +366,18 @@ unsigned attr_apply(const AttrPlace *place, const Entry *entry, bool owners, int
     failed |= ATTR_OWNER;
     *out_errno = errno;
   }
-  /* Changing the owner clears set-ID bits, so the mode comes after it; the mode would rewrite an ACL's mask, so ACLs
-   * come after the mode. */
+  /* Changing the owner clears set-ID bits, so the mode comes after it; the mode may forbid to set extended attributes,
+   * so they come before it; it would rewrite an ACL's mask, so ACLs come after. */
+  int rc = place->used ? remove_others(place, entry) : 0;
+  int set = set_xattrs(place, entry, false);
+  if (set) rc = set;
   mode_t mode = entry->mode & (owned ? 07777 : 01777);
   if (entry->type != ENTRY_SYMLINK && !set_mode(place, mode)) {
     failed |= ATTR_MODE;
     *out_errno = errno;
   }
-  int rc = set_xattrs(place, entry);
+  set = set_xattrs(place, entry, true);
+  if (set) rc = set;
   if (rc) {
     failed |= ATTR_XATTR;
     *out_errno = rc;

@@ -40,6 +40,7 @@ typedef struct AttrPlace {
   int fd;           /* an open descriptor (not O_PATH) of the file or directory itself, or -1: */
   int dir_fd;       /* the directory that holds it, */
   const char *name; /* and its name there */
+  bool used;        /* it may have attributes already, its own from before or inherited: what the entry lacks goes */
 } AttrPlace;
 
 /* What could not be set: a bit each. */
@@ -49,6 +50,9 @@ typedef enum AttrFailure {
   ATTR_XATTR = 4,
   ATTR_TIMES = 8,
 } AttrFailure;
+
+/* The ACL that a directory gives to what is made in it. */
+bool attr_has_default_acl(int fd);
 
 /* Sets owner (when asked), mode, xattrs and modification time, in the order in which they do not undo each other.
  * Set-user-ID and set-group-ID bits are kept only when the owner was restored. Goes on after a failure; returns the

@@ -6,10 +6,13 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/timefmt.h"
+#include "engine/files/avoid.h"
 #include "engine/files/batch.h"
 #include "engine/files/files.h"
 #include "engine/files/tree_dirs.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 typedef struct HardLink { /* a file with several names, until all were seen */
   uint64_t names_left;
@@ -29,6 +32,7 @@ typedef struct Backup {
   Dispatch *dispatch;
   Roots roots;
   TreeDirs dirs;
+  AvoidDirs avoid;
   Map *hard_links;
   Device *devices;
   size_t devices_len;
@@ -78,6 +82,21 @@ static const Device *learn_device(Backup *job, const WalkItem *item) {
   return &job->devices[job->devices_len++];
 }
 
+/* ---- what cannot be stored ---- */
+
+static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
+  Backup *job = (Backup *)ctx;
+  char reason[128];
+  if (errno_value == ENOENT) {
+    read_count(&job->shared.counts.vanished, 1);
+    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
+    return;
+  }
+  read_count(&job->shared.counts.left_out, 1);
+  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
+              strerror_r(errno_value, reason, sizeof reason));
+}
+
 /* ---- entries without content ---- */
 
 static void read_attributes(Backup *job, const WalkItem *item, Entry *out) {
@@ -104,7 +123,7 @@ static Error *add_other(Backup *job, const WalkItem *item) {
   if (entry.type == ENTRY_SYMLINK) {
     int rc = attr_read_link(dispatch_reader(job->dispatch)->attrs, item->dir, item->name, &entry);
     if (rc) {
-      read_notice(&job->shared, rc == ENOENT ? NOTICE_INFO : NOTICE_PARTIAL, item->path, "left out: reading the link");
+      on_trouble(job, item->path, "reading the link", rc);
       return NULL;
     }
     job->symlinks++;
@@ -135,11 +154,19 @@ static Error *add_hard_link(Backup *job, const WalkItem *item, HardLink *link, B
   return NULL;
 }
 
+/* What tells a file from a later one that got its inode number: when it was made, 0 where file systems do not know. */
+static uint64_t birth_of(const WalkItem *item) {
+  struct statx st;
+  if (statx(item->dir->fd, item->name, AT_SYMLINK_NOFOLLOW, STATX_BTIME | STATX_INO, &st) != 0) return 0;
+  if (!(st.stx_mask & STATX_BTIME) || st.stx_ino != item->st->st_ino) return 0;
+  return (uint64_t)st.stx_btime.tv_sec * NS_PER_SECOND + st.stx_btime.tv_nsec;
+}
+
 /* The first name holds the content and is read here and now, since the others depend on its being stored. */
 static Error *add_linked_file(Backup *job, const WalkItem *item, const ReadItem *file) {
   struct {
-    uint64_t device, inode;
-  } id = {.device = item->st->st_dev, .inode = item->st->st_ino};
+    uint64_t device, inode, birth;
+  } id = {.device = item->st->st_dev, .inode = item->st->st_ino, .birth = birth_of(item)};
   Bytes key = bytes(&id, sizeof id);
   HardLink *link = (HardLink *)map_get(job->hard_links, key);
   if (link) return add_hard_link(job, item, link, key);
@@ -192,6 +219,12 @@ static bool enters(Backup *job, const WalkItem *item) {
   return !job->engine->one_file_system || !is_mount_point(item);
 }
 
+static void leave_out_repository(Backup *job, Bytes path) {
+  job->excluded++;
+  read_notice(&job->shared, NOTICE_WARNING, path,
+              "left out: it is the repository that this backup goes to (exclude it, and this is not said again)");
+}
+
 static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   Backup *job = (Backup *)ctx;
   FilterItem question = {.path = item->path, .absolute = item->absolute};
@@ -199,6 +232,10 @@ static Error *on_item(void *ctx, const WalkItem *item, bool *descend) {
   bool is_root = item->siblings == NULL;
   bool excluded = !is_root && filter_excludes(job->engine->filter, &question);
   if (question.type == ENTRY_DIR && !excluded) {
+    if (avoid_is(&job->avoid, item->st)) {
+      if (tree_dirs_selects(&job->dirs, &question)) leave_out_repository(job, item->path);
+      return NULL;
+    }
     *descend = enters(job, item);
     return add_directory(job, item, &question);
   }
@@ -223,19 +260,6 @@ static void on_listed(void *ctx, Bytes path, const DirRef *self, NameList *names
   if (memcmp(start, signature, sizeof start) != 0) return;
   job->excluded += names->len - 1;
   names_keep_only(names, tag);
-}
-
-static void on_trouble(void *ctx, Bytes path, const char *doing, int errno_value) {
-  Backup *job = (Backup *)ctx;
-  char reason[128];
-  if (errno_value == ENOENT) {
-    read_count(&job->shared.counts.vanished, 1);
-    read_notice(&job->shared, NOTICE_INFO, path, "vanished before it was read");
-    return;
-  }
-  read_count(&job->shared.counts.left_out, 1);
-  read_notice(&job->shared, NOTICE_PARTIAL, path, "left out: %s: %s", doing,
-              strerror_r(errno_value, reason, sizeof reason));
 }
 
 static const WalkOps walk_ops = {.item = on_item, .listed = on_listed, .trouble = on_trouble};
@@ -277,6 +301,16 @@ static Error *walk_directory(Backup *job, const Root *root, Cancel *cancel) {
   return walk_tree(&spec);
 }
 
+/* 0, or errno. */
+static int try_reading(int dir_fd, const char *name, const struct stat *st) {
+  if (lockguard_enter(st) != LOCKGUARD_FREE) return 0; /* left out when it is read */
+  int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  int rc = fd < 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  lockguard_leave(st);
+  return rc;
+}
+
 static Error *store_single(Backup *job, const Root *root) {
   const char *slash = strrchr(root->absolute, '/');
   AUTO_FREE char *parent =
@@ -289,9 +323,8 @@ static Error *store_single(Backup *job, const Root *root) {
     return NULL;
   }
   if (job->roots.layout == LAYOUT_FILE && S_ISREG(st.st_mode)) {
-    int opened = openat(fd, slash + 1, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0) return unreadable(root, errno, fd);
-    close(opened);
+    int rc = try_reading(fd, slash + 1, &st);
+    if (rc) return unreadable(root, rc, fd);
   }
   DirRef *dir = dirref_new(fd);
   bool descend = false;
@@ -334,6 +367,10 @@ static Error *store_roots(Backup *job, Cancel *cancel) {
   }
   for (size_t i = 0; i < job->roots.len; i++) {
     const Root *root = &job->roots.items[i];
+    if (avoid_holds(&job->avoid, root->absolute)) {
+      leave_out_repository(job, bytes_str(root->tree));
+      continue;
+    }
     if (job->roots.layout == LAYOUT_PATHS) TRY(add_parents(job, root, i ? root - 1 : NULL));
     TRY(root->directory ? walk_directory(job, root, cancel) : store_single(job, root));
   }
@@ -376,6 +413,14 @@ static char *facts_json(Backup *job) {
   return text;
 }
 
+/* A pattern that is mistyped leaves out everything, and nobody would notice before the day of the restore. */
+static void warn_if_empty(Backup *job) {
+  uint64_t kept = atomic_load(&job->shared.counts.files) + job->symlinks + job->hardlinks + job->specials;
+  if (kept > 0 || job->excluded == 0) return;
+  read_notice(&job->shared, NOTICE_WARNING, bytes(NULL, 0),
+              "the patterns leave out every file: none is in the snapshot");
+}
+
 static void backup_free(Backup *job) {
   size_t pos = 0;
   Bytes key;
@@ -384,6 +429,7 @@ static void backup_free(Backup *job) {
   map_free(job->hard_links);
   free(job->devices);
   tree_dirs_free(&job->dirs);
+  avoid_free(&job->avoid);
   roots_free(&job->roots);
 }
 
@@ -393,12 +439,14 @@ Error *files_backup(Engine *engine, const BackupPlan *plan, Sink *sink, EngineFa
                 .shared = {.plan = plan, .sink = sink, .cancel = cancel, .logs = filter_is_logs(self->filter)},
                 .dirs = {.filter = self->filter, .sink = sink}};
   TRY(roots_resolve(&self->paths, &job.roots));
+  avoid_find(&self->avoid, &job.avoid);
   job.hard_links = map_new();
   Error *err = dispatch_new(engine->sys, &job.shared, plan->readers, &job.dispatch);
   if (!err) {
     err = store_roots(&job, cancel);
     err = err_first(err, dispatch_finish(job.dispatch));
   }
+  if (!err) warn_if_empty(&job);
   read_notices_finish(&job.shared);
   if (!err) *out = (EngineFacts){.json = facts_json(&job)};
   backup_free(&job);

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/files/avoid.h"
 
 static void files_free(Engine *take) {
   FilesEngine *self = files_engine(take);
   strlist_free(&self->paths);
+  strlist_free(&self->avoid);
   filter_free(self->filter);
   free(self->preset);
   free(self);
@@ -31,11 +33,29 @@ static uint64_t size_of(const Root *root) {
   return !root->directory && stat(root->absolute, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
+/* A repository is no source of its own backups. */
+static Error *refuse_repository(const FilesEngine *self, const Roots *roots) {
+  AvoidDirs avoid;
+  avoid_find(&self->avoid, &avoid);
+  size_t inside = 0;
+  for (size_t i = 0; i < roots->len; i++) inside += avoid_holds(&avoid, roots->items[i].absolute);
+  avoid_free(&avoid);
+  if (inside == 0 || inside < roots->len) return NULL;
+  AUTO_FREE char *name = str_printable(bytes_str(roots->items[0].absolute));
+  return err_hint(err_new(ERR_REFUSED, "files: %s is in the folder of the repository that the backup goes to", name),
+                  "name what is to be backed up, or a repository somewhere else: --repo");
+}
+
 static Error *files_probe(Engine *engine, ServerInfo *out, Cancel *cancel) {
   (void)cancel;
   const FilesEngine *self = files_engine(engine);
   Roots roots;
   TRY(roots_resolve(&self->paths, &roots));
+  Error *refused = refuse_repository(self, &roots);
+  if (refused) {
+    roots_free(&roots);
+    return refused;
+  }
   ServerInfo info = {.version = mem_strdup("files"), .members = roots.len};
   info.identity = roots.layout == LAYOUT_PATHS ? mem_strdup("") : identity_of(&roots.items[0]);
   bool sized = true;
@@ -73,6 +93,7 @@ Error *files_engine_open(Sys *sys, const SourceSpec *spec, Engine **out) {
   FilesEngine *self = NEW(FilesEngine);
   self->engine = (Engine){.ops = &files_ops, .sys = sys};
   for (size_t i = 0; i < spec->paths.len; i++) strlist_add(&self->paths, spec->paths.items[i]);
+  for (size_t i = 0; i < spec->avoid.len; i++) strlist_add(&self->avoid, spec->avoid.items[i]);
   self->filter = filter;
   self->preset = mem_strdup(spec->preset);
   self->one_file_system = spec->one_file_system;

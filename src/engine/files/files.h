@@ -11,6 +11,7 @@
 typedef struct FilesEngine {
   Engine engine;
   StrList paths;
+  StrList avoid;
   Filter *filter;
   char *preset; /* NULL: none */
   bool one_file_system;

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/timefmt.h"
 #include "engine/files/rotate.h"
+#include "sys/lockguard.h"
 
 enum {
   SQLITE_PAGE_MIN = 512,
@@ -38,7 +39,8 @@ void read_notices_finish(ReadShared *shared) {
   for (int level = NOTICE_INFO; level <= NOTICE_PARTIAL; level++) {
     uint64_t given = atomic_load(&shared->notices[level]);
     if (given <= NOTICES_MAX) continue;
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(given - NOTICES_MAX));
+    AUTO_FREE char *text = mem_printf("%llu more notice%s like these", (unsigned long long)(given - NOTICES_MAX),
+                                      given - NOTICES_MAX == 1 ? "" : "s");
     give_notice(shared, (NoticeLevel)level, bytes(NULL, 0), text);
   }
 }
@@ -105,19 +107,37 @@ static int open_for_reading(const ReadItem *item) {
   return fd < 0 && errno == EPERM ? openat(item->dir->fd, item->name, FLAGS) : fd;
 }
 
+/* Opening and closing it would drop the locks that this very process has on it. */
+static void leave_out_locked(Reader *reader, const ReadItem *item, LockGuard why) {
+  ReadShared *shared = reader->shared;
+  read_count(&shared->counts.left_out, 1);
+  if (why == LOCKGUARD_OWN)
+    read_notice(shared, NOTICE_INFO, item->path, "left out: holdfast's own database, in use");
+  else
+    read_notice(shared, NOTICE_PARTIAL, item->path,
+                "left out: it is being backed up as a database at this moment, and is in that snapshot");
+}
+
 bool reader_open(Reader *reader, const ReadItem *item, OpenFile *out) {
+  LockGuard why = lockguard_enter(item->st);
+  if (why != LOCKGUARD_FREE) {
+    leave_out_locked(reader, item, why);
+    return false;
+  }
   int fd = open_for_reading(item);
-  if (fd < 0) {
-    leave_out(reader, item, "opening it", errno);
-    return false;
-  }
-  if (fstat(fd, &out->st) != 0 || !S_ISREG(out->st.st_mode)) {
-    leave_out(reader, item, "it became something else than a file", EINVAL);
-    close(fd);
-    return false;
-  }
   out->fd = fd;
-  return true;
+  if (fd >= 0 && fstat(fd, &out->st) == 0 && S_ISREG(out->st.st_mode)) return true;
+  if (fd < 0)
+    leave_out(reader, item, "opening it", errno);
+  else
+    leave_out(reader, item, "it became something else than a file", EINVAL);
+  reader_close(item, out);
+  return false;
+}
+
+void reader_close(const ReadItem *item, const OpenFile *file) {
+  if (file->fd >= 0) close(file->fd);
+  lockguard_leave(item->st);
 }
 
 static uint64_t device_of(const ReadItem *item, const struct stat *st) {
@@ -345,6 +365,6 @@ Error *reader_store(Reader *reader, const ReadItem *item, bool *stored) {
   OpenFile file;
   if (!reader_open(reader, item, &file)) return NULL;
   Error *err = read_file(reader, item, &file, stored);
-  close(file.fd);
+  reader_close(item, &file);
   return err;
 }

@@ -60,6 +60,7 @@ typedef struct OpenFile {
 
 /* Opens without blocking or following; reports what goes wrong. False: left out. */
 bool reader_open(Reader *reader, const ReadItem *item, OpenFile *out);
+void reader_close(const ReadItem *item, const OpenFile *file); /* after reader_open returned true */
 /* Reads attributes that need the open file. */
 Entry reader_entry(Reader *reader, const ReadItem *item, const OpenFile *file);
 /* What the parent has at `path` proves that a file with `st` did not change since. `size` is compared to st's. */

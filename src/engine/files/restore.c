@@ -1,9 +1,12 @@
 /* A restore goes over the snapshot's entries twice: first directories (closed to others while they are filled) and
  * empty files; then, all content fetched, links, devices and hard links, and the attributes of each directory when the
- * last entry below it is done, so that nothing written later disturbs its times. Symbolic links are made after all
- * content: nothing could be written through one even if a path were followed. */
+ * last entry below it is done, so that nothing written later disturbs its times. Only what its owner may not enter or
+ * change is closed at the very end, when this is not root: a hard link elsewhere may name a file in it. Symbolic links
+ * are made after all content: nothing could be written through one even if a path were followed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -22,11 +25,28 @@ typedef struct Restore {
   Buf path; /* of the last open directory */
   OpenDir *dirs;
   size_t len, cap;
+  Entry **closed; /* directories that get their attributes at the end, inner ones before outer ones */
+  size_t closed_len, closed_cap;
+  uint64_t empty_files;
 } Restore;
+
+/* The owner of a directory has no more rights in it than its mode says. */
+static bool closes_owner(uint32_t mode) { return geteuid() != 0 && (mode & 0700) != 0700; }
+
+/* One that was there before, from an earlier restore, say: it is written into now, and closed again with the others. */
+static void open_to_owner(const DirRef *dir) {
+  struct stat st;
+  if (fstat(dir->fd, &st) != 0 || st.st_uid != geteuid() || !closes_owner(st.st_mode)) return;
+  char self[64];
+  snprintf(self, sizeof self, "/proc/self/fd/%d", dir->fd);  /* fchmod does not take what was opened with O_PATH */
+  if (chmod(self, (st.st_mode & 07777) | 0700) != 0) return; /* what is written into it says why */
+}
 
 static Error *make_directory(Restore *job, const Entry *entry) {
   DirRef *dir = NULL;
   int rc = target_directory(job->target, entry->path, &dir);
+  if (rc == 0) open_to_owner(dir);
+  if (rc == 0) target_sweep(job->target, dir->fd, entry->path);
   dirref_drop(rc ? NULL : dir);
   return rc ? target_failed(job->target, entry->path, "creating the directory", rc) : NULL;
 }
@@ -37,8 +57,19 @@ static int make_way(const Target *target, const TargetPlace *place) {
   return unlinkat(place->dir->fd, place->name, 0) == 0 || errno == ENOENT ? 0 : errno;
 }
 
+/* What stands where a directory belongs; what cannot be removed is reported when the directory is made. */
+static void make_way_for_directory(Target *target, Bytes path) {
+  TargetPlace place;
+  struct stat st;
+  if (path.len == 0 || !target_is_shared(target) || target_place(target, path, &place) != 0) return;
+  if (fstatat(place.dir->fd, place.name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+    (void)unlinkat(place.dir->fd, place.name, 0);
+  dirref_drop(place.dir);
+}
+
 static Error *make_empty_file(Restore *job, const Entry *entry) {
   TargetPlace place;
+  target_yield_mark(job->target, entry->path);
   int rc = target_place(job->target, entry->path, &place);
   if (rc) return target_failed(job->target, entry->path, "creating it", rc);
   rc = make_way(job->target, &place);
@@ -51,6 +82,7 @@ static Error *make_empty_file(Restore *job, const Entry *entry) {
   if (rc) return target_failed(job->target, entry->path, "creating it", rc);
   target_apply(job->target, &(AttrPlace){.fd = fd, .dir_fd = -1}, entry);
   close(fd);
+  job->empty_files++;
   return NULL;
 }
 
@@ -61,7 +93,9 @@ static Error *visit_first(void *ctx, const Entry *entry) {
   if (!target_wants(job->target, entry)) return NULL;            /* reports paths that are none, of any type */
   if (entry->type == ENTRY_FILE) return make_empty_file(job, entry);
   if (entry->type == ENTRY_HARDLINK && entry_path_valid(entry->target)) target_needs(job->target, entry->target);
-  return entry->type == ENTRY_DIR ? make_directory(job, entry) : NULL;
+  if (entry->type != ENTRY_DIR) return NULL;
+  make_way_for_directory(job->target, entry->path);
+  return make_directory(job, entry);
 }
 
 /* ---- the second time ---- */
@@ -107,25 +141,37 @@ static Error *make_other(Restore *job, const Entry *entry) {
   return rc ? target_failed(job->target, entry->path, "creating it", rc) : NULL;
 }
 
-static void apply_directory(Restore *job, const OpenDir *dir) {
-  Entry entry = *dir->entry;
-  entry.path = bytes(job->path.data, dir->path_len);
+static void apply_directory(Restore *job, const Entry *entry) {
   DirRef *ref = NULL;
-  int rc = target_directory(job->target, entry.path, &ref);
+  int rc = target_directory(job->target, entry->path, &ref);
   int fd = rc ? -1 : dirref_open_list(ref);
   if (!rc && fd < 0) rc = errno;
   if (rc)
-    target_report(job->target, entry.path, "its attributes", rc);
+    target_report(job->target, entry->path, "its attributes", rc);
   else
-    target_apply(job->target, &(AttrPlace){.fd = fd, .dir_fd = -1}, &entry);
+    target_apply(job->target, &(AttrPlace){.fd = fd, .dir_fd = -1}, entry);
   if (fd >= 0) close(fd);
   dirref_drop(ref);
+}
+
+static void finish_directory(Restore *job, const OpenDir *dir) {
+  Entry entry = *dir->entry;
+  entry.path = bytes(job->path.data, dir->path_len);
+  if (!closes_owner(entry.mode)) {
+    apply_directory(job, &entry);
+    return;
+  }
+  if (job->closed_len == job->closed_cap) {
+    job->closed_cap = job->closed_cap ? job->closed_cap * 2 : 16;
+    job->closed = (Entry **)mem_resize(job->closed, job->closed_cap, sizeof *job->closed);
+  }
+  job->closed[job->closed_len++] = entry_copy(&entry);
 }
 
 static void leave_last(Restore *job) {
   OpenDir *dir = &job->dirs[--job->len];
   if (dir->used) {
-    apply_directory(job, dir);
+    finish_directory(job, dir);
     if (job->len) job->dirs[job->len - 1].used = true;
   }
   entry_free(dir->entry);
@@ -167,9 +213,11 @@ static Error *visit_second(void *ctx, const Entry *entry) {
 static Error *restore_all(Restore *job, Source *source) {
   Target *target = job->target;
   TRY(source->ops->entries(source, visit_first, job, job->cancel));
+  source->empty_files += job->empty_files;
   TRY(source->ops->fetch(source, target_fetch_ops(target), target, job->cancel));
   TRY(source->ops->entries(source, visit_second, job, job->cancel));
   while (job->len > 0) leave_last(job);
+  for (size_t i = 0; i < job->closed_len; i++) apply_directory(job, job->closed[i]);
   if (target_wanted(target) == 0 && target_plan(target)->only.len > 0) {
     return err_hint(
         err_new(ERR_NOT_FOUND, "restoring to %s: nothing in the snapshot matches", target_plan(target)->target),
@@ -184,6 +232,8 @@ Error *files_restore(Engine *engine, const RestorePlan *plan, Source *source, Ca
   Error *err = restore_all(&job, source);
   while (job.len > 0) entry_free(job.dirs[--job.len].entry);
   free(job.dirs);
+  while (job.closed_len > 0) entry_free(job.closed[--job.closed_len]);
+  free(job.closed);
   buf_free(&job.path);
   target_free(job.target);
   return err;

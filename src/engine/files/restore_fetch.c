@@ -14,10 +14,10 @@ typedef struct RestoreFile {
   int fd;            /* -1: could not be made */
   atomic_int failed; /* errno of the first failure */
   _Atomic uint64_t written;
-  bool in_place;      /* an existing file, compared and rewritten where it differs */
-  bool is_new;        /* written under its own name */
-  char temporary[40]; /* else: under this one, until finished */
-  bool packed;        /* becomes the gzip file that `record` describes */
+  bool in_place;                      /* an existing file, compared and rewritten where it differs */
+  bool is_new;                        /* written under its own name */
+  char temporary[TEMPORARY_NAME_CAP]; /* else: under this one, until finished */
+  bool packed;                        /* becomes the gzip file that `record` describes */
   RotateRecord record;
 } RestoreFile;
 
@@ -52,15 +52,16 @@ static bool open_in_place(RestoreFile *file, const TargetPlace *place) {
 static int open_file(Target *target, RestoreFile *file) {
   const Entry *entry = file->base.entry;
   TargetPlace place;
+  target_yield_mark(target, entry->path);
   int rc = target_place(target, entry->path, &place);
   if (rc) return rc;
   bool delta = target_is_shared(target) && target_plan(target)->delta && !file->packed;
   if (!delta || !open_in_place(file, &place)) {
     /* Below a folder the folder itself says that it is not whole (target.c); a single file must not look it. */
     file->is_new = !target_is_shared(target) && !target_is_file(target) && !file->packed;
-    if (!file->is_new) target_temporary_name(target, file->temporary);
-    file->fd = openat(place.dir->fd, file->is_new ? place.name : file->temporary,
-                      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    file->fd = file->is_new
+                   ? openat(place.dir->fd, place.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)
+                   : target_temporary(target, &place, file->temporary);
   }
   if (file->fd < 0 || ftruncate(file->fd, (off_t)entry->size) != 0) rc = errno;
   dirref_drop(place.dir);
@@ -151,9 +152,8 @@ static Error *fetch_read(void *ctx, SourceFile *base, uint64_t offset, uint8_t *
 /* The gzip file that stands for the fetched content, in place of it. */
 static Error *pack(Target *target, RestoreFile *file, const TargetPlace *place) {
   CHECK(place->dir); /* it has a temporary name, so its place was looked up */
-  char packed[40];
-  target_temporary_name(target, packed);
-  int fd = openat(place->dir->fd, packed, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  char packed[TEMPORARY_NAME_CAP];
+  int fd = target_temporary(target, place, packed);
   if (fd < 0) return err_errno(errno, "creating it");
   Error *err = rotate_pack(file->fd, fd, &file->record, place->name);
   unlinkat(place->dir->fd, file->temporary, 0);

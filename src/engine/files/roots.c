@@ -1,9 +1,11 @@
 #include "engine/files/roots.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/entry.h"
 #include "base/mem.h"
@@ -88,7 +90,33 @@ static void add_path(Roots *roots, const char *path, bool follow) {
            (Root){.absolute = absolute, .tree = mem_strdup(absolute + 1), .directory = S_ISDIR(st.st_mode)});
 }
 
+/* glob() passes over what it may not look into, where matches may be: those directories are missing. `part`: the
+ * beginning of `pattern` that names directories; what follows it is a pattern again, or a plain name. */
+static void add_unreadable(Roots *roots, const char *pattern, const char *part) {
+  char reason[128];
+  const char *next = pattern + strlen(part) + 1;
+  size_t len = strcspn(next, "/");
+  AUTO_FREE char *name = mem_strndup(next, len);
+  int needed = strpbrk(name, "*?[") ? R_OK | X_OK : X_OK;
+  glob_t found = {0};
+  if (glob(part[0] ? part : "/", GLOB_NOSORT, NULL, &found) == 0) {
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+      struct stat st;
+      if (stat(found.gl_pathv[i], &st) != 0 || !S_ISDIR(st.st_mode)) continue;
+      if (faccessat(AT_FDCWD, found.gl_pathv[i], needed, AT_EACCESS) == 0 || errno != EACCES) continue;
+      AUTO_FREE char *directory = str_printable(bytes_str(found.gl_pathv[i]));
+      AUTO_FREE char *why = mem_printf("looking into %s: %s", directory, strerror_r(EACCES, reason, sizeof reason));
+      add_missing(roots, pattern, why);
+    }
+  }
+  globfree(&found);
+}
+
 static void add_glob(Roots *roots, const char *pattern) {
+  for (const char *slash = pattern; (slash = strchr(slash, '/')); slash++) {
+    AUTO_FREE char *part = mem_strndup(pattern, (size_t)(slash - pattern));
+    add_unreadable(roots, pattern, part);
+  }
   glob_t found = {0};
   int rc = glob(pattern, GLOB_NOSORT, NULL, &found);
   if (rc == 0) {

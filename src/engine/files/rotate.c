@@ -219,7 +219,7 @@ Error *rotate_store(Reader *reader, const ReadItem *item, bool *handled) {
   if (pread(file.fd, tail, sizeof tail, (off_t)(file.st.st_size - 4)) == (ssize_t)sizeof tail)
     err = is_known(reader, plain, load_u32(tail), &known);
   if (!err && known) err = store_unpacked(reader, item, &file, handled);
-  close(file.fd);
+  reader_close(item, &file);
   return err;
 }
 

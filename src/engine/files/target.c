@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/map.h"
@@ -11,7 +10,6 @@
 #include "engine/files/walk.h"
 #include "sys/fs.h"
 
-enum { NOTICES_MAX = 200 }; /* then only counted */
 static const char unfinished_name[] = ".holdfast-restore-unfinished";
 
 struct Target {
@@ -23,15 +21,16 @@ struct Target {
   int root_fd;     /* readable: for syncfs, whose errors count from its opening */
   char *file_name; /* LAYOUT_FILE: the name to write under; else NULL */
   bool shared;
+  bool inherits;  /* what is made in it gets an ACL of it */
   bool made_root; /* by this restore */
   bool marked;    /* unfinished_name is there */
   bool finished;
   Buf wanted_dir;   /* the directory last found to match `only` */
   Buf unwanted_dir; /* the one last found not to, nor anything above it */
   bool has_wanted_dir, has_unwanted_dir;
+  Map *made;   /* directories that were not there before; kept only where it matters, see spares_directory */
   Map *linked; /* paths not selected whose content a selected hard link needs */
   uint64_t wanted;
-  atomic_uint_least64_t notices;
 };
 
 /* ---- making it ---- */
@@ -66,6 +65,11 @@ static void mark_unfinished(Target *target) {
   target->marked = true;
   err_ignore(fs_write(fd, unfinished_name, text, sizeof text - 1));
   close(fd);
+}
+
+void target_yield_mark(Target *target, Bytes path) {
+  if (!target->marked || !bytes_equal(path, bytes_str(unfinished_name))) return;
+  if (unlinkat(target->root_fd, unfinished_name, 0) == 0) target->marked = false;
 }
 
 /* All is written, the root's attributes too: they stay as they are. */
@@ -124,6 +128,12 @@ static Error *open_directory(Target *target) {
   return NULL;
 }
 
+/* Or a link to one: renamed over, /dev/null would be a file for everybody. */
+static bool is_device(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+}
+
 static Error *open_single(Target *target) {
   const char *path = target->plan->target;
   const char *slash = strrchr(path, '/');
@@ -134,24 +144,34 @@ static Error *open_single(Target *target) {
   struct stat st;
   bool exists = lstat(path, &st) == 0;
   if (exists && S_ISDIR(st.st_mode)) return refuse(path, "it is a directory, and the source is one file");
+  if (is_device(path)) return err_new(ERR_REFUSED, "restoring to %s: what is there is a device", path);
   if (exists && !target->plan->overwrite) return refuse(path, "it exists");
   target->shared = exists;
   target->file_name = mem_strdup(slash + 1);
   TRY(make_parent(path));
   AUTO_FREE char *parent = slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
-  return open_root(target, parent);
+  TRY(open_root(target, parent));
+  target_sweep(target, target->root_fd, bytes(NULL, 0));
+  return NULL;
 }
 
 Error *target_open(Sys *sys, const RestorePlan *plan, Source *source, Target **out) {
   FilesFacts facts;
   TRY(files_facts_parse(source->facts_json, &facts));
   Target *target = NEW(Target);
-  *target = (Target){.sys = sys, .plan = plan, .source = source, .facts = facts, .root_fd = -1, .linked = map_new()};
+  *target = (Target){.sys = sys,
+                     .plan = plan,
+                     .source = source,
+                     .facts = facts,
+                     .root_fd = -1,
+                     .linked = map_new(),
+                     .made = map_new()};
   Error *err = facts.layout == LAYOUT_FILE ? open_single(target) : open_directory(target);
   if (err) {
     target_free(target);
     return err;
   }
+  target->inherits = attr_has_default_acl(target->root_fd);
   *out = target;
   return NULL;
 }
@@ -163,6 +183,7 @@ void target_free(Target *take) {
   if (take->root_fd >= 0) close(take->root_fd);
   free(take->file_name);
   map_free(take->linked);
+  map_free(take->made);
   buf_free(&take->wanted_dir);
   buf_free(&take->unwanted_dir);
   free(take);
@@ -229,6 +250,14 @@ uint64_t target_wanted(const Target *target) { return target->wanted; }
 
 /* ---- places ---- */
 
+/* Something selected goes into a tree that is there. */
+static bool is_part_of_shared(const Target *target) { return target->shared && target->plan->only.len > 0; }
+
+/* A directory that stood above what was selected, such as the target itself, is the target's: it stays as it is. */
+static bool spares_directory(Target *target, Bytes path) {
+  return is_part_of_shared(target) && !selects(target, path, ENTRY_DIR) && !map_get(target->made, path);
+}
+
 static int make_directory(Target *target, Bytes path) {
   DirRef *dir = NULL;
   int rc = dircache_open(target->dirs, path_parent(path), &dir);
@@ -237,7 +266,9 @@ static int make_directory(Target *target, Bytes path) {
   char text[ENTRY_NAME_MAX + 1];
   memcpy(text, name.data, name.len);
   text[name.len] = 0;
-  if (mkdirat(dir->fd, text, 0700) != 0 && errno != EEXIST) rc = errno;
+  bool made = mkdirat(dir->fd, text, 0700) == 0;
+  if (!made && errno != EEXIST) rc = errno;
+  if (made && is_part_of_shared(target)) map_set(target->made, path, target);
   dirref_drop(dir);
   return rc;
 }
@@ -269,16 +300,21 @@ int target_place(Target *target, Bytes path, TargetPlace *out) {
   return 0;
 }
 
-void target_temporary_name(Target *target, char out[40]) {
-  uint64_t random;
-  sys_random(target->sys, &random, sizeof random);
-  snprintf(out, 40, ".holdfast-%016llx.tmp", (unsigned long long)random);
+int target_temporary(Target *target, const TargetPlace *place, char out_name[TEMPORARY_NAME_CAP]) {
+  return temporary_create(target->sys, place->dir->fd, TEMPORARY_PREFIX, out_name, TEMPORARY_NAME_CAP);
+}
+
+void target_sweep(Target *target, int dir_fd, Bytes path) {
+  size_t removed = target->shared || target->file_name ? temporary_sweep(dir_fd, TEMPORARY_PREFIX) : 0;
+  if (!removed) return;
+  AUTO_FREE char *text =
+      mem_printf("removed %zu unfinished file%s of a restore that was stopped", removed, removed == 1 ? "" : "s");
+  if (target->source->notices) target->source->notices->report(target->source->notices, NOTICE_INFO, path, text);
 }
 
 /* ---- reports ---- */
 
 void target_report_text(Target *target, NoticeLevel level, Bytes path, const char *text) {
-  if (atomic_fetch_add(&target->notices, 1) >= NOTICES_MAX) return;
   Notices *notices = target->source->notices;
   if (notices) notices->report(notices, level, path, text);
 }
@@ -301,7 +337,10 @@ Error *target_failed(Target *target, Bytes path, const char *doing, int errno_va
 
 void target_apply(Target *target, const AttrPlace *place, const Entry *entry) {
   int saved = 0;
-  unsigned failed = attr_apply(place, entry, target->plan->owners, &saved);
+  if (entry->type == ENTRY_DIR && spares_directory(target, entry->path)) return;
+  AttrPlace at = *place;
+  at.used = target->shared || target->inherits;
+  unsigned failed = attr_apply(&at, entry, target->plan->owners, &saved);
   if (!failed) return;
   char reason[128];
   AUTO_FREE char *what = attr_failure_text(failed);
@@ -321,12 +360,6 @@ static Error *make_durable(const Target *target) {
 }
 
 Error *target_finish(Target *target) {
-  uint64_t held = atomic_load(&target->notices);
-  if (held > NOTICES_MAX) {
-    AUTO_FREE char *text = mem_printf("%llu more notices like these", (unsigned long long)(held - NOTICES_MAX));
-    Notices *notices = target->source->notices;
-    if (notices) notices->report(notices, NOTICE_PARTIAL, bytes(NULL, 0), text);
-  }
   TRY(make_durable(target));
   int rc = unmark(target);
   if (rc) return err_errno(rc, "removing %s from %s", unfinished_name, target->plan->target);

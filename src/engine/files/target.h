@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/files/attr.h"
+#include "sys/temporary.h"
 
 typedef struct Target Target;
 
@@ -25,6 +26,9 @@ bool target_wants(Target *target, const Entry *entry);
 /* A selected hard link needs the content of `path`: it is wanted too, from now on. */
 void target_needs(Target *target, Bytes path);
 uint64_t target_wanted(const Target *target); /* how many were */
+/* A file is about to be made at `path`. If that is the mark of an unfinished restore, the source was one, and so is the
+ * copy: the snapshot's takes the place of ours, and stays. */
+void target_yield_mark(Target *target, Bytes path);
 
 typedef struct TargetPlace {
   DirRef *dir; /* held: drop it */
@@ -35,8 +39,10 @@ typedef struct TargetPlace {
 int target_place(Target *target, Bytes path, TargetPlace *out);
 /* The directory at `path` itself, the root included. */
 int target_directory(Target *target, Bytes path, DirRef **out);
-/* A name for a file on its way, unlikely to be taken. */
-void target_temporary_name(Target *target, char out[40]);
+/* A file on its way, see temporary.h. -1 with errno. */
+int target_temporary(Target *target, const TargetPlace *place, char out_name[TEMPORARY_NAME_CAP]) NODISCARD;
+/* Removes what restores that were killed left in a directory, if it was there before. `path` is for the notice. */
+void target_sweep(Target *target, int dir_fd, Bytes path);
 
 /* Something was left out; the restore goes on. Thread-safe. */
 void target_report(Target *target, Bytes path, const char *doing, int errno_value);
@@ -47,7 +53,7 @@ Error *target_failed(Target *target, Bytes path, const char *doing, int errno_va
 /* Puts back what attr_apply can, and reports the rest. */
 void target_apply(Target *target, const AttrPlace *place, const Entry *entry);
 
-/* All is written: makes it durable, reports how many notices were held back. */
+/* All is written: makes it durable. */
 Error *target_finish(Target *target) NODISCARD;
 
 /* ---- restore_fetch.c ---- */

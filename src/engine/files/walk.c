@@ -159,7 +159,8 @@ static void leave(Walk *walk) {
   if (up->next == up->names.len) return; /* nothing to look up there */
   int rc = dircache_open(walk->dirs, relative(walk, up->path_len), &walk->self);
   if (rc) {
-    trouble(walk, "coming back to it", rc);
+    /* It is gone from its place, with names in it that were not looked at: more than a thing that vanished. */
+    trouble(walk, "the rest of it", rc == ENOENT ? ESTALE : rc);
     up->next = up->names.len;
   }
 }

@@ -309,6 +309,36 @@ static Error *backup_all(Backup *backup, const Members *members) {
   return stored > 0 ? NULL : STEAL(first);
 }
 
+/* A file that a glob found is no database. It may have been one: then its beginning is destroyed, or somebody encrypted
+ * it, and that must not pass for a database less. */
+static Error *judge_other(Backup *backup, const Member *other) {
+  static const char *const BESIDE[] = {"-wal", "-journal"};
+  ParentEntry parent;
+  bool was = false;
+  TRY(from_sink(backup, backup->sink->ops->parent(backup->sink, bytes_str(other->tree_path), &parent, &was)));
+  if (was && parent.entry.type == ENTRY_FILE) {
+    report(backup, NOTICE_PARTIAL, other,
+           "left out: it was a database when it was backed up last, and does not begin like one any more");
+    return NULL;
+  }
+  for (size_t i = 0; i < NELEMS(BESIDE); i++) {
+    AUTO_FREE char *path = mem_printf("%s%s", other->path, BESIDE[i]);
+    struct stat st;
+    if (stat(path, &st) != 0 || st.st_size == 0) continue;
+    AUTO_FREE char *message = mem_printf(
+        "left out: it has a %s like a database, but does not begin like one (damaged or encrypted)", BESIDE[i]);
+    report(backup, NOTICE_PARTIAL, other, message);
+    return NULL;
+  }
+  report(backup, NOTICE_INFO, other, "left out: matches the pattern, but is no SQLite database");
+  return NULL;
+}
+
+static Error *judge_others(Backup *backup, const Members *members) {
+  for (size_t i = 0; i < members->others_len; i++) TRY(judge_other(backup, &members->others[i]));
+  return NULL;
+}
+
 Error *sqlite_engine_backup(Engine *base, const BackupPlan *plan, Sink *sink, EngineFacts *out, Cancel *cancel) {
   SqliteEngine *engine = (SqliteEngine *)base;
   Backup backup = {.engine = engine, .plan = plan, .sink = sink, .cancel = cancel, .members = json_array()};
@@ -318,6 +348,7 @@ Error *sqlite_engine_backup(Engine *base, const BackupPlan *plan, Sink *sink, En
     return err_hint(err_new(ERR_USAGE, "backing up: no database is named"), "write sqlite:/srv/app.db");
   }
   Error *err = members_find(&engine->paths, sink->notices, &members, cancel);
+  if (!err) err = judge_others(&backup, &members);
   if (!err) err = backup_all(&backup, &members);
   json_t *facts = json_pack("{s:s, s:s, s:o}", "engine", "sqlite", "sqlite_version", sqlite3_libversion(), "members",
                             backup.members);

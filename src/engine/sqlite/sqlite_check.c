@@ -2,6 +2,7 @@
  * opened or read is a check that did not pass, not an error of the check. */
 #include <stdlib.h>
 
+#include "base/entry.h"
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_engine.h"
@@ -210,7 +211,14 @@ static Error *check_source(const Copy *copy, InspectDepth depth, const json_t *f
   if (!source) return NULL;
   const char *member = json_string_value(json_object_get(copy->record, "path"));
   bool dir = stat(source, &st) == 0 && S_ISDIR(st.st_mode);
-  AUTO_FREE char *path = dir && member ? fs_join(source, member) : mem_strdup(source);
+  /* Of several databases each is where the record says, if that is below the place given: a hostile record must not
+   * have other files read. */
+  const char *recorded = json_string_value(json_object_get(copy->record, "source"));
+  const char *rest = dir && recorded && str_starts(recorded, source) ? recorded + strlen(source) : NULL;
+  while (rest && *rest == '/') rest++;
+  bool below = rest && rest > recorded && rest[-1] == '/' && entry_path_valid(bytes_str(rest));
+  bool named = dir && member && entry_path_valid(bytes_str(member));
+  AUTO_FREE char *path = below ? mem_strdup(recorded) : named ? fs_join(source, member) : mem_strdup(source);
   json_t *facts = json_object();
   Error *err = inspect_source(copy, path, depth, facts);
   if (!err) compare_facts(copy, facts, found, ", as in the source");
@@ -257,17 +265,28 @@ static Error *check_copy(Copy *copy) {
   return err ? err : cancel_check(copy->checks->cancel);
 }
 
+static bool was_restored(const Checks *checks, const char *name) {
+  const StrList *only = checks->target->only;
+  if (!name) return false;
+  bool found = !only || only->len == 0;
+  for (size_t i = 0; !found && i < only->len; i++) found = glob_match(bytes_str(only->items[i]), bytes_str(name));
+  return found;
+}
+
 /* Restored alone, a member has the name its target was given. */
-static const json_t *record_of_single(const json_t *members, const char *path) {
-  const char *slash = strrchr(path, '/');
+static const json_t *record_of_single(const Checks *checks, const json_t *members) {
+  const char *slash = strrchr(checks->target->path, '/');
+  const json_t *first = NULL;
   size_t i;
   json_t *member;
   json_array_foreach(members, i, member) {
     const char *name = json_string_value(json_object_get(member, "path"));
-    const char *last = name ? strrchr(name, '/') : NULL;
-    if (name && slash && strcmp(last ? last + 1 : name, slash + 1) == 0) return member;
+    if (!was_restored(checks, name)) continue;
+    const char *last = strrchr(name, '/');
+    if (slash && strcmp(last ? last + 1 : name, slash + 1) == 0) return member;
+    if (!first) first = member;
   }
-  return json_array_get(members, 0);
+  return first ? first : json_array_get(members, 0);
 }
 
 static Error *check_members(const Checks *checks, const json_t *members) {
@@ -277,14 +296,16 @@ static Error *check_members(const Checks *checks, const json_t *members) {
   size_t i;
   json_t *member;
   if (!dir) {
-    const json_t *record = record_of_single(members, path);
+    const json_t *record = record_of_single(checks, members);
     const char *name = json_string_value(json_object_get(record, "path"));
     Copy copy = {.checks = checks, .name = name ? name : path, .path = path, .record = record};
     return check_copy(&copy);
   }
   json_array_foreach(members, i, member) {
     const char *name = json_string_value(json_object_get(member, "path"));
-    if (!name) continue;
+    if (!name || !*name || !entry_path_valid(bytes_str(name))) /* a hostile record must not have other files read */
+      return err_new(ERR_CORRUPT, "checking %s: the snapshot's record names what is not below it", path);
+    if (!was_restored(checks, name)) continue;
     AUTO_FREE char *file = fs_join(path, name);
     Copy copy = {.checks = checks, .name = name, .path = file, .record = member};
     TRY(check_copy(&copy));

@@ -1,5 +1,6 @@
 #include "engine/sqlite/sqlite_dbfile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,7 +9,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/sqlite/sqlite_format.h"
 #include "sys/fs.h"
+#include "sys/lockguard.h"
 
 enum { LOCK_POLL_MS = 5, HOT_LOOKS = 3 };
 
@@ -20,6 +23,8 @@ struct DbFile {
   const char *name; /* the real path in the form SQLite's file layer wants: parameters may follow */
   sqlite3_file *file;
   int level;
+  bool guarded; /* nobody in this process opens it in another way: it would drop the locks */
+  struct stat st;
 };
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
@@ -100,6 +105,7 @@ void dbfile_close(DbFile *take) {
     dbfile_unlock(take);
     (void)take->file->pMethods->xClose(take->file);
   }
+  if (take->guarded) lockguard_release(&take->st);
   free(take->file);
   sqlite3_free_filename(take->name);
   for (size_t i = 0; i < NELEMS(SUFFIX); i++) free(take->companions[i]);
@@ -155,11 +161,20 @@ static Error *lock_step(DbFile *file, Sys *sys, int level, uint64_t deadline_ns,
   }
 }
 
+static Error *guard(DbFile *file, Sys *sys, uint64_t wait_ms, Cancel *cancel) {
+  if (file->guarded) return NULL;
+  if (stat(file->name, &file->st) != 0) return err_errno(errno, "locking %s", file->path);
+  TRY(err_wrap(lockguard_hold(sys, &file->st, LOCKGUARD_SOURCE, wait_ms, cancel), "locking %s", file->path));
+  file->guarded = true;
+  return NULL;
+}
+
 Error *dbfile_lock(DbFile *file, Sys *sys, int level, uint64_t wait_ms, Cancel *cancel) {
   static const int STEPS[] = {SQLITE_LOCK_SHARED, SQLITE_LOCK_RESERVED, SQLITE_LOCK_EXCLUSIVE};
   if (file->level >= level) return NULL;
   uint64_t deadline_ns = sys_mono_ns(sys) + wait_ms * 1000000;
   int before = file->level;
+  TRY(guard(file, sys, wait_ms, cancel));
   CHECK(before <= SQLITE_LOCK_SHARED);
   for (size_t i = 0; i < NELEMS(STEPS); i++) {
     if (STEPS[i] <= file->level || STEPS[i] > level) continue;
@@ -182,6 +197,30 @@ void dbfile_unlock(DbFile *file) {
 bool dbfile_is_reserved(DbFile *file) {
   int reserved = 0;
   return file->file->pMethods->xCheckReservedLock(file->file, &reserved) == SQLITE_OK && reserved != 0;
+}
+
+/* SQLite's descriptor of the file: to ask about locks, and never to close. -1: there is none. */
+static int find_descriptor(const struct stat *wanted) {
+  DIR *dir = opendir("/proc/self/fd");
+  struct dirent *entry;
+  int found = -1;
+  while (dir && found < 0 && (entry = readdir(dir))) {
+    char *end;
+    struct stat st;
+    long number = strtol(entry->d_name, &end, 10);
+    if (*end || end == entry->d_name || number > INT_MAX || fstat((int)number, &st) != 0) continue;
+    if (st.st_dev == wanted->st_dev && st.st_ino == wanted->st_ino) found = (int)number;
+  }
+  if (dir) closedir(dir);
+  return found;
+}
+
+bool dbfile_is_shared(const DbFile *file) {
+  struct stat st;
+  int fd = stat(file->name, &st) == 0 ? find_descriptor(&st) : -1;
+  /* Of the bytes that SQLite locks: pending, reserved, and the range of the shared lock. Our own do not count. */
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = DB_LOCK_BYTE, .l_len = 512};
+  return fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 /* A journal whose first byte is zero was finished (PERSIST mode), as was one that is empty or gone. */

@@ -55,6 +55,8 @@ Error *dbfile_lock(DbFile *file, Sys *sys, int level, uint64_t wait_ms, Cancel *
 void dbfile_unlock(DbFile *file);
 /* Whether another connection has begun to write. */
 bool dbfile_is_reserved(DbFile *file);
+/* Whether another process holds any lock on it, as everybody does who has it open in WAL mode. */
+bool dbfile_is_shared(const DbFile *file);
 /* True when a journal beside it belongs to a transaction that nobody is going to finish: the main file alone is not a
  * committed state. To be asked while the shared lock is held. */
 Error *dbfile_is_hot(DbFile *file, bool *out) NODISCARD;

@@ -183,6 +183,13 @@ static bool has_column(const StrList *columns, const char *name) {
   return false;
 }
 
+/* A key with an index of its own is not the rowid: INTEGER PRIMARY KEY DESC looks like it and is none. */
+static Error *has_key_index(Dump *d, const char *table, bool *out) {
+  AUTO_STMT sqlite3_stmt *stmt = NULL;
+  TRY(prepare(d, &stmt, "SELECT 1 FROM pragma_index_list(%Q) WHERE origin = 'pk'", table));
+  return step(d, stmt, out);
+}
+
 /* All columns, computed ones too, into `all`; the stored ones into the table. *alias: one of them is the rowid. */
 static Error *read_columns(Dump *d, DumpTable *table, StrList *all, bool *alias) {
   AUTO_STMT sqlite3_stmt *stmt = NULL;
@@ -204,7 +211,9 @@ static Error *read_columns(Dump *d, DumpTable *table, StrList *all, bool *alias)
     (void)sqlite3_table_column_metadata(d->db, "main", table->name, name, NULL, NULL, NULL, NULL, &counter);
     if (counter) d->counters = true;
   }
-  *alias = keys == 1 && integer_key;
+  bool has_index = false;
+  if (keys == 1 && integer_key) TRY(has_key_index(d, table->name, &has_index));
+  *alias = keys == 1 && integer_key && !has_index;
   return NULL;
 }
 

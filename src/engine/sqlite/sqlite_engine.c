@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_members.h"
 
-enum { LOCK_WAIT_MS = 10000, PROBE_SENTENCES_MAX = 20 };
+enum { LOCK_WAIT_MS = 10000, PROBE_WAIT_MS = 1000, PROBE_SENTENCES_MAX = 20 };
 
 static SqliteEngine *engine_of(Engine *engine) { return (SqliteEngine *)engine; }
 
@@ -54,6 +54,8 @@ static Error *probe_member(const SqliteEngine *engine, const Member *member, Ser
   Snapshot *snapshot = NULL;
   SnapshotOptions options = sqlite_engine_options(engine);
   options.recover_copy = false;
+  /* The backup that follows waits in earnest. */
+  if (options.lock_wait_ms > PROBE_WAIT_MS) options.lock_wait_ms = PROBE_WAIT_MS;
   Error *err = snapshot_open(member->path, &options, &snapshot, cancel);
   if (err_is(err, ERR_CANCELLED)) return err;
   if (err && out->missing.len < PROBE_SENTENCES_MAX) {

@@ -1,10 +1,12 @@
 #include "engine/sqlite/sqlite_live.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_dbfile.h"
 #include "engine/sqlite/sqlite_wal.h"
+#include "sys/lockguard.h"
 
 /* The wal-index (file format, section 4.5 and walformat.html): two copies of a 48-byte header in the machine's byte
  * order, then what checkpoints say about themselves. */
@@ -26,6 +28,8 @@ struct Live {
   char *path;
   sqlite3 *db;
   bool begun;
+  bool guarded;
+  struct stat shm; /* locks are on it too */
 };
 
 static Error *live_error(const Live *live, int rc, const char *doing) {
@@ -159,14 +163,25 @@ static int open_connection(Live *live) {
   return rc;
 }
 
+/* Before the first lock where the index exists already; where it is made by our connection, as soon as it is there. */
+static Error *guard_index(Live *live, Sys *sys, uint64_t wait_ms, Cancel *cancel) {
+  AUTO_FREE char *name = mem_printf("%s-shm", live->path);
+  if (live->guarded || stat(name, &live->shm) != 0) return NULL;
+  TRY(err_wrap(lockguard_hold(sys, &live->shm, LOCKGUARD_SOURCE, wait_ms, cancel), "locking %s", name));
+  live->guarded = true;
+  return NULL;
+}
+
 Error *live_open(const char *path, Sys *sys, uint64_t wait_ms, Live **out, LiveMark *mark, Cancel *cancel) {
   Live *live = NEW(Live);
   live->path = mem_strdup(path);
   uint64_t deadline_ns = sys_mono_ns(sys) + wait_ms * 1000000;
-  int rc = open_connection(live);
-  Error *err = rc == SQLITE_OK ? NULL : live_error(live, rc, "opening");
+  Error *err = guard_index(live, sys, wait_ms, cancel);
+  int rc = err ? SQLITE_OK : open_connection(live);
+  if (rc != SQLITE_OK) err = live_error(live, rc, "opening");
   while (!err) {
     rc = begin(live, mark);
+    if (rc == SQLITE_OK) err = guard_index(live, sys, wait_ms, cancel);
     if (rc == SQLITE_OK) break;
     if (!sqlite_is_busy(rc) || sys_mono_ns(sys) >= deadline_ns)
       err = live_error(live, rc, "beginning to read");
@@ -198,6 +213,7 @@ void live_close(Live *take) {
   if (!take) return;
   end_transaction(take);
   (void)sqlite3_close(take->db);
+  if (take->guarded) lockguard_release(&take->shm);
   free(take->path);
   free(take);
 }

@@ -40,6 +40,13 @@ static void add_member(Search *search, const char *path, const char *tree_path, 
   out->items[out->len++] = (Member){.path = mem_strdup(path), .tree_path = mem_strdup(tree_path), .by_glob = by_glob};
 }
 
+static void add_other(Search *search, const char *path, const char *tree_path) {
+  Members *out = search->out;
+  out->others = mem_resize(out->others, out->others_len + 1, sizeof(Member));
+  out->others[out->others_len++] =
+      (Member){.path = mem_strdup(path), .tree_path = mem_strdup(tree_path), .by_glob = true};
+}
+
 static void report(const Search *search, NoticeLevel level, const char *path, const char *message) {
   if (search->notices) search->notices->report(search->notices, level, bytes_str(path), message);
 }
@@ -74,7 +81,7 @@ static void found_file(Search *search, const char *path, const char *below) {
   } else if (database) {
     add_member(search, path, below, true);
   } else {
-    report(search, NOTICE_INFO, path, "left out: matches the pattern, but is no SQLite database");
+    add_other(search, path, below);
   }
 }
 
@@ -213,11 +220,16 @@ Error *members_find(const StrList *patterns, Notices *notices, Members *out, Can
   return NULL;
 }
 
-void members_free(Members *members) {
-  for (size_t i = 0; i < members->len; i++) {
-    free(members->items[i].path);
-    free(members->items[i].tree_path);
+static void free_items(Member *items, size_t len) {
+  for (size_t i = 0; i < len; i++) {
+    free(items[i].path);
+    free(items[i].tree_path);
   }
-  free(members->items);
+  free(items);
+}
+
+void members_free(Members *members) {
+  free_items(members->items, members->len);
+  free_items(members->others, members->others_len);
   *members = (Members){0};
 }

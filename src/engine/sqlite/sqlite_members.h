@@ -18,10 +18,12 @@ typedef struct Member {
 typedef struct Members {
   Member *items; /* in the order of the tree */
   size_t len;
+  Member *others; /* what a glob found that is no database */
+  size_t others_len;
 } Members;
 
 /* Every pattern must match something: ERR_NOT_FOUND names the one that does not. Files found by a glob that are no
- * databases are left out with a notice (notices may be NULL). */
+ * databases are kept apart, without a notice (notices may be NULL). */
 Error *members_find(const StrList *patterns, Notices *notices, Members *out, Cancel *cancel) NODISCARD;
 void members_free(Members *members);
 /* The directory of a pattern that has no wildcard: "/srv/app" of "/srv/app/?.db" and of "/srv/app/x.db". Owned. */

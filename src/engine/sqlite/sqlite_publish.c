@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -9,7 +10,9 @@
 
 #include "base/mem.h"
 #include "engine/sqlite/sqlite_dbfile.h"
+#include "engine/sqlite/sqlite_users.h"
 #include "sys/fs.h"
+#include "sys/temporary.h"
 
 enum { LOCK_WAIT_MS = 1000, COPY_BUFFER = 1 << 20, NAME_KEPT_MAX = 200 };
 
@@ -41,6 +44,21 @@ static Error *refuse_existing(const Publish *p, const char *name) {
                   "restore to another path, or allow it to be replaced: --confirm %s", p->name);
 }
 
+static Error *refuse_in_use(const Publish *p, const char *process) {
+  return err_hint(err_new(ERR_REFUSED, "restoring to %s: %s uses the database there", p->path, process),
+                  "stop the application (`fuser -v %s` shows it), or restore to another path", p->path);
+}
+
+/* With the exclusive lock held; an application that is idle holds none. */
+static Error *check_users(const Publish *p) {
+  struct stat st;
+  if (!p->old || fstatat(p->dir_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) != 0) return NULL;
+  pid_t pid = users_find(&st, p->name);
+  if (!pid) return NULL;
+  AUTO_FREE char *process = mem_printf("process %ld", (long)pid);
+  return refuse_in_use(p, process);
+}
+
 static Error *lock_old(Publish *p, Sys *sys, Cancel *cancel) {
   struct stat st;
   if (fstatat(p->dir_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -48,20 +66,24 @@ static Error *lock_old(Publish *p, Sys *sys, Cancel *cancel) {
   if (!S_ISREG(st.st_mode)) return err_new(ERR_REFUSED, "restoring to %s: what is there is no regular file", p->path);
   TRY(dbfile_open(p->path, true, &p->old));
   Error *err = dbfile_lock(p->old, sys, SQLITE_LOCK_EXCLUSIVE, LOCK_WAIT_MS, cancel);
+  if (!err) return check_users(p);
   if (!err_is(err, ERR_UNREACHABLE)) return err;
   err_free(err);
-  return err_hint(err_new(ERR_REFUSED, "restoring to %s: another process uses the database there", p->path),
-                  "stop the application (`fuser -v %s` shows it), or restore to another path", p->path);
+  return refuse_in_use(p, "another process");
 }
 
-static Error *check_target(Publish *p, Sys *sys, Cancel *cancel) {
-  if (p->overwrite) return lock_old(p, sys, cancel);
-  if (name_exists(p, p->name)) return refuse_existing(p, p->name);
+/* A log or journal that SQLite would apply to the new file. */
+static Error *check_companions(const Publish *p) {
   for (size_t i = 0; i < STATEFUL_COUNT; i++) {
     AUTO_FREE char *companion = mem_printf("%s%s", p->name, COMPANIONS[i]);
     if (name_exists(p, companion)) return refuse_existing(p, companion);
   }
   return NULL;
+}
+
+static Error *check_target(Publish *p, Sys *sys, Cancel *cancel) {
+  if (p->overwrite) return lock_old(p, sys, cancel);
+  return name_exists(p, p->name) ? refuse_existing(p, p->name) : check_companions(p);
 }
 
 /* All the room at once: a full disk shows now. Some file systems cannot do it; there the size alone is set. */
@@ -91,16 +113,16 @@ static Error *copy_old_content(const Publish *p, uint64_t size, Cancel *cancel) 
 }
 
 static Error *prepare(Publish *p, const PublishOptions *options, Cancel *cancel) {
-  uint64_t random;
   p->dir_fd = fcntl(options->dir_fd, F_DUPFD_CLOEXEC, 0);
   if (p->dir_fd < 0) return err_errno(errno, "restoring to %s", p->path);
   TRY(check_target(p, options->sys, cancel));
-  sys_random(options->sys, &random, sizeof(random));
   bool long_name = strlen(p->name) > NAME_KEPT_MAX;
-  p->temp =
-      mem_printf(".%s%sholdfast-%016llx", long_name ? "" : p->name, long_name ? "" : ".", (unsigned long long)random);
-  p->fd = openat(p->dir_fd, p->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (p->fd < 0) return err_errno(errno, "restoring to %s: creating %s/%s", p->path, p->dir, p->temp);
+  AUTO_FREE char *prefix = long_name ? mem_strdup(TEMPORARY_PREFIX) : mem_printf(".%s" TEMPORARY_PREFIX, p->name);
+  temporary_sweep(p->dir_fd, prefix); /* a log of the old database that a crash left under such a name stays */
+  char temp[NAME_MAX + 1];
+  p->fd = temporary_create(options->sys, p->dir_fd, prefix, temp, sizeof temp);
+  if (p->fd < 0) return err_errno(errno, "restoring to %s: creating a file in %s", p->path, p->dir);
+  p->temp = mem_strdup(temp);
   p->temp_exists = true;
   TRY(make_room(p, options->size));
   return options->copy_old && p->old ? copy_old_content(p, options->size, cancel) : NULL;
@@ -174,6 +196,8 @@ static Error *put_in_place(Publish *p) {
  * new file comes second: a crash in between leaves the old database, and its log under the temporary name. */
 static Error *commit(Publish *p) {
   if (p->sync) TRY(fs_sync(p->fd, p->path));
+  /* Fetching may have taken long: somebody may have come meanwhile. */
+  TRY(p->overwrite ? check_users(p) : check_companions(p));
   if (p->overwrite) TRY(move_aside(p));
   TRY(put_in_place(p));
   return NULL;

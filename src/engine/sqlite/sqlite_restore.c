@@ -21,6 +21,7 @@ typedef struct Restore {
   char *root; /* the directory: the target itself, or the one it is in */
   char *name; /* of the one file; NULL with into_dir */
   size_t selected;
+  uint64_t empty_files;
 } Restore;
 
 typedef struct RestoreFile {
@@ -181,6 +182,7 @@ static Error *restore_empty(void *ctx, const Entry *entry) {
   Publish *publish = NULL;
   if (entry->size != 0 || !is_selected(restore, entry)) return NULL;
   TRY(begin_file(restore, entry, &publish));
+  restore->empty_files++;
   return finish_file(restore, entry, publish);
 }
 
@@ -244,7 +246,9 @@ static Error *restore_all(Restore *restore, Source *source) {
   TRY(choose_place(restore));
   bool delta = restore->plan->overwrite && restore->plan->delta;
   TRY(source->ops->fetch(source, delta ? &OVER_OLD : &NEW_FILE, restore, restore->cancel));
-  return source->ops->entries(source, restore_empty, restore, restore->cancel);
+  TRY(source->ops->entries(source, restore_empty, restore, restore->cancel));
+  source->empty_files += restore->empty_files;
+  return NULL;
 }
 
 Error *sqlite_engine_restore(Engine *engine, const RestorePlan *plan, Source *source, Cancel *cancel) {

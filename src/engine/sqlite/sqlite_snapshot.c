@@ -177,6 +177,14 @@ static Error *read_slice(Snapshot *s, uint64_t offset, uint8_t *out, size_t len,
   return err;
 }
 
+/* SQLite finds a log by the name under which a database was opened: ours says nothing about one under another. */
+static Error *used_elsewhere(const Snapshot *s) {
+  return err_hint(
+      err_new(ERR_REFUSED, "reading %s: another process uses it under another of its names (it has %llu hard links)",
+              dbfile_path(s->file), (unsigned long long)s->info.st.st_nlink),
+      "back it up under the name its application uses: the log with the newest transactions lies beside that");
+}
+
 /* Nobody uses the log: there is no -wal, or no wal-index. */
 static bool is_quiet(const Snapshot *s) {
   return !dbfile_has_companion(s->file, DB_WAL, NULL) || !dbfile_has_companion(s->file, DB_SHM, NULL);
@@ -221,13 +229,31 @@ static Error *verify_live(Snapshot *s) {
   return holds ? NULL : changed(s);
 }
 
+/* SQLite truncates the file under our lock to the size of our state at most; what somebody else cut off was read as
+ * zeros. */
+static Error *verify_size(Snapshot *s) {
+  uint64_t size, least = s->info.file_size < s->info.size ? s->info.file_size : s->info.size;
+  TRY(dbfile_size(s->file, &size));
+  return size >= least ? NULL : changed(s);
+}
+
+/* Not in use at the end either, and not written to by somebody who knows it under another name. */
+static Error *verify_quiet(Snapshot *s) {
+  struct stat st;
+  if (stat(dbfile_real_path(s->file), &st) != 0) return changed(s);
+  bool same = st.st_size == s->info.st.st_size && st.st_mtim.tv_sec == s->info.st.st_mtim.tv_sec &&
+              st.st_mtim.tv_nsec == s->info.st.st_mtim.tv_nsec;
+  if (!same || !is_quiet(s)) return changed(s);
+  return st.st_nlink > 1 && dbfile_is_shared(s->file) ? used_elsewhere(s) : NULL;
+}
+
 Error *snapshot_verify(Snapshot *s, Cancel *cancel) {
   switch (s->info.method) {
     case SNAPSHOT_JOURNAL: return read_slice(s, 0, NULL, 0, cancel);
-    case SNAPSHOT_QUIET: return is_quiet(s) ? NULL : changed(s);
-    case SNAPSHOT_LIVE: return verify_live(s);
+    case SNAPSHOT_QUIET: return verify_quiet(s);
+    case SNAPSHOT_LIVE: TRY(verify_live(s)); return verify_size(s);
+    case SNAPSHOT_HELD: return verify_size(s);
     case SNAPSHOT_EMPTY:
-    case SNAPSHOT_HELD:
     case SNAPSHOT_COPY: break;
   }
   return NULL;
@@ -263,18 +289,62 @@ static Error *settle_size(Snapshot *s, Cancel *cancel) {
   else if (h->page_count_valid && h->page_count > 0)
     info->page_count = h->page_count;
   else
-    info->page_count = info->file_size / h->page_size;
+    info->page_count = (info->file_size + h->page_size - 1) / h->page_size; /* a part of a page is a lost page */
   info->size = info->page_count * h->page_size;
   info->overlaid = s->map.len > 0;
   info->wal_frames = s->map.frames;
   return NULL;
 }
 
-/* A file shorter than its header says has lost pages; in WAL mode the log may hold them, and free pages at the end may
- * never have been written. */
-static Error *judge_size(Snapshot *s) {
+/* Pages that neither the main file nor the log holds. The page of SQLite's locks is none of them. */
+static bool is_absent(const Snapshot *s, uint32_t page) {
+  uint64_t at = (uint64_t)(page - 1) * s->info.header.page_size;
+  if (page == 0 || page > s->info.page_count || at == DB_LOCK_BYTE) return false;
+  return at + s->info.header.page_size > s->info.file_size && wal_map_find(&s->map, page) == 0;
+}
+
+static uint64_t count_absent(const Snapshot *s) {
+  uint64_t first = s->info.file_size / s->info.header.page_size + 1, count = 0;
+  if (first > s->info.page_count) return 0;
+  count = s->info.page_count - first + 1;
+  count -= s->map.len - wal_map_lower(&s->map, (uint32_t)first);
+  /* Pages behind the end of the database may still be in the log. */
+  count += s->map.len - wal_map_lower(&s->map, (uint32_t)s->info.page_count + 1);
+  uint64_t lock_page = DB_LOCK_BYTE / s->info.header.page_size + 1;
+  if (lock_page >= first && lock_page <= s->info.page_count && !wal_map_find(&s->map, (uint32_t)lock_page)) count--;
+  return count;
+}
+
+/* How many of the absent pages the list of free pages names. */
+static Error *count_absent_free(Snapshot *s, uint64_t *out, Cancel *cancel) {
+  const DbHeader *h = &s->info.header;
+  uint32_t size = h->page_size, most = (size - h->reserved) / 4 - 2, page = h->freelist_trunk;
+  uint8_t *trunk = mem_alloc(size);
+  Error *err = NULL;
+  *out = 0;
+  for (uint32_t i = 0; !err && page >= 1 && page <= s->info.page_count && i < h->freelist_count; i++) {
+    err = cancel_check(cancel);
+    if (!err) err = snapshot_read(s, (uint64_t)(page - 1) * size, trunk, size, cancel);
+    if (err) break;
+    uint32_t leaves = load_be32(trunk + 4);
+    if (leaves > most) break; /* the list itself is damaged */
+    for (uint32_t leaf = 0; leaf < leaves; leaf++) *out += is_absent(s, load_be32(trunk + 8 + leaf * (size_t)4));
+    page = load_be32(trunk);
+  }
+  free(trunk);
+  return err;
+}
+
+/* A file shorter than its header says has lost pages. While a log waits to be copied into it, it may be shorter: by the
+ * pages that the log holds, and by free pages, in which there is nothing. */
+static Error *judge_size(Snapshot *s, Cancel *cancel) {
   SnapshotInfo *info = &s->info;
-  if (info->overlaid || info->file_size >= info->size) return NULL;
+  if (info->file_size >= info->size) return NULL;
+  if (info->overlaid) {
+    uint64_t absent = count_absent(s), idle = 0;
+    if (absent > 0) TRY(count_absent_free(s, &idle, cancel));
+    if (absent <= idle) return NULL;
+  }
   info->truncated = s->options.raw;
   if (s->options.raw) return NULL;
   return err_new(ERR_DAMAGED, "reading %s: the file has %llu bytes, but the database %llu pages of %u bytes",
@@ -306,6 +376,7 @@ static Error *open_wal(Snapshot *s, bool *is_wal, Cancel *cancel) {
   bool quiet = is_quiet(s);
   *is_wal = true;
   sqlite3_snprintf((int)sizeof(s->info.journal_mode), s->info.journal_mode, "wal");
+  if (quiet && s->info.st.st_nlink > 1 && dbfile_is_shared(s->file)) return used_elsewhere(s);
   if (!quiet || s->options.settle) {
     Error *err = open_live(s, is_wal, cancel);
     /* Where the log's files cannot be created, a database not in use can still be read. */
@@ -390,6 +461,8 @@ static Error *open_file(Snapshot *s, const char *path, Cancel *cancel) {
     return NULL;
   }
   TRY(open_parts(s, cancel));
+  /* The log and its index are found by name: they could be another file's by now. */
+  if (dbfile_has_moved(s->file)) return changed(s);
   Error *err = s->info.header_valid ? settle_size(s, cancel) : NULL;
   if (err_is(err, ERR_DAMAGED) && s->options.raw) {
     s->info.header_valid = false;
@@ -397,7 +470,7 @@ static Error *open_file(Snapshot *s, const char *path, Cancel *cancel) {
     err = NULL;
   }
   if (err) return err;
-  if (s->info.header_valid) return judge_size(s);
+  if (s->info.header_valid) return judge_size(s, cancel);
   treat_as_raw(s);
   return NULL;
 }

@@ -196,8 +196,9 @@ Error *view_open(Snapshot *snapshot, const char *path, View **out, Cancel *cance
   int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   rc = sqlite3_open_v2("snapshot", &view->db, flags, view->name);
   if (rc == SQLITE_OK)
-    rc = sqlite3_exec(view->db, "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192; PRAGMA cell_size_check=ON", NULL,
-                      NULL, NULL);
+    rc = sqlite3_exec(view->db, "PRAGMA temp_store=MEMORY; PRAGMA cell_size_check=ON", NULL, NULL, NULL);
+  /* Needs the schema, and fails where that is damaged or newer: which whoever looks at it shall say. */
+  if (rc == SQLITE_OK) (void)sqlite3_exec(view->db, "PRAGMA cache_size=-8192", NULL, NULL, NULL);
   if (rc == SQLITE_OK) {
     (void)sqlite3_db_config(view->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(view->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);

@@ -105,7 +105,7 @@ static void test_host_id_stays(void **unused UNUSED) {
   place_discard(&other);
 }
 
-static void test_host_id_follows_the_machine(void **unused UNUSED) {
+static void test_machine_ids_are_recognised(void **unused UNUSED) {
   const uint8_t random[HOST_ID_RANDOM_LEN] = {1, 2, 3};
   char none[HOST_ID_TEXT_LEN], one[HOST_ID_TEXT_LEN], two[HOST_ID_TEXT_LEN], other[HOST_ID_TEXT_LEN];
   state_host_id_derive(random, bytes(NULL, 0), none);
@@ -113,6 +113,7 @@ static void test_host_id_follows_the_machine(void **unused UNUSED) {
   state_host_id_derive(random, bytes_str("1123456789abcdef0123456789abcdef\n"), two);
   assert_string_not_equal(none, one);
   assert_string_not_equal(one, two);
+  assert_null(strstr(one, "0123456789abcdef")); /* never shown as it is */
   state_host_id_derive(random, bytes_str("0123456789abcdef0123456789abcdef"), other);
   assert_string_equal(one, other);
   /* What an image holds before its first start names no machine. */
@@ -120,6 +121,46 @@ static void test_host_id_follows_the_machine(void **unused UNUSED) {
   assert_string_equal(none, other);
   state_host_id_derive(random, bytes_str("0123456789abcdef0123456789abcdex\n"), other);
   assert_string_equal(none, other);
+}
+
+/* A host that was backed up before, and one that comes now: machine id, state directory and name of each. */
+typedef struct Host {
+  char machine;  /* 0: none */
+  uint8_t state; /* 0: none */
+  const char *name;
+} Host;
+
+static bool is_same(Host before, Host now) {
+  Host hosts[] = {before, now};
+  char ids[2][HOST_ID_TEXT_LEN];
+  for (size_t i = 0; i < 2; i++) {
+    uint8_t random[HOST_ID_RANDOM_LEN] = {hosts[i].state};
+    char machine[] = "x123456789abcdef0123456789abcdef";
+    machine[0] = hosts[i].machine;
+    state_host_id_derive(hosts[i].state ? random : NULL, bytes_str(hosts[i].machine ? machine : ""), ids[i]);
+  }
+  return state_host_is_same((HostIdentity){.id = ids[0], .name = before.name},
+                            (HostIdentity){.id = ids[1], .name = now.name});
+}
+
+static void test_which_host_is_the_same(void **unused UNUSED) {
+  const Host a = {'a', 1, "db1"};
+  assert_true(is_same(a, a));
+  assert_true(is_same(a, (Host){'a', 2, "db1"}));  /* its state directory was lost */
+  assert_true(is_same(a, (Host){'a', 0, "db1"}));  /* or cannot be written today */
+  assert_true(is_same(a, (Host){'a', 1, "db2"}));  /* it was renamed */
+  assert_false(is_same(a, (Host){'b', 1, "db1"})); /* a copy of the state directory on another machine */
+  assert_false(is_same(a, (Host){'b', 2, "db1"}));
+  assert_false(is_same(a, (Host){'a', 2, "db2"})); /* a clone of the machine, with a name and a state of its own */
+  assert_false(is_same(a, (Host){0, 1, "db1"}));
+  const Host bare = {0, 1, "db1"}; /* no machine id: the state directory alone tells */
+  assert_true(is_same(bare, bare));
+  assert_true(is_same(bare, (Host){0, 1, "db2"}));
+  assert_false(is_same(bare, (Host){0, 2, "db1"}));
+  const Host nothing = {0, 0, "db1"}; /* neither: its name is all there is */
+  assert_true(is_same(nothing, nothing));
+  assert_false(is_same(nothing, (Host){0, 0, "db2"}));
+  assert_false(state_host_is_same((HostIdentity){"", "db1"}, (HostIdentity){"", "db1"}));
 }
 
 static void test_damaged_host_id_is_reported(void **unused UNUSED) {
@@ -172,7 +213,8 @@ int main(void) {
       cmocka_unit_test(test_directory_that_cannot_be_written),
       cmocka_unit_test(test_file_in_the_way),
       cmocka_unit_test(test_host_id_stays),
-      cmocka_unit_test(test_host_id_follows_the_machine),
+      cmocka_unit_test(test_machine_ids_are_recognised),
+      cmocka_unit_test(test_which_host_is_the_same),
       cmocka_unit_test(test_damaged_host_id_is_reported),
       cmocka_unit_test(test_processes_agree_on_a_new_host_id),
   };

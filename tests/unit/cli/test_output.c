@@ -132,11 +132,13 @@ static void test_bar_gives_way_to_lines(void **state UNUSED) {
   output_bar(s->out, "[= ]");
   output_note(s->out, VERBOSITY_NORMAL, "hello");
   output_bar(s->out, "[==]");
-  output_text(s->out, "result\n");
-  output_bar(s->out, "[==]");
   output_bar(s->out, NULL);
+  output_bar(s->out, "[=>]");
+  output_text(s->out, "data\n"); /* the same screen */
+  fflush(s->notes_file);
+  assert_string_equal(s->notes, "[= ]\r\033[Khello\n[==]\r\033[K[=>]\r\033[K");
   finish(s);
-  assert_string_equal(s->notes, "[= ]\r\033[Khello\n[==]\r\033[K[==]\r\033[K");
+  assert_string_equal(s->data, "data\n");
   close_streams(s);
 }
 

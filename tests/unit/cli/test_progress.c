@@ -48,6 +48,25 @@ static void test_bar_fits_the_terminal(void **state UNUSED) {
   assert_non_null(strstr(full, "[====================] 100 %"));
 }
 
+static void test_an_estimate_says_so(void **state UNUSED) {
+  ProgressShot shot = {.phase = "reading", .total_bytes = 4 * GIB, .done_bytes = GIB, .total_estimated = true};
+  progress_mend(&shot);
+  AUTO_FREE char *line = progress_line(&shot);
+  assert_string_equal(line, "reading: 1.0 GiB of ~4.0 GiB (~25 %)");
+  AUTO_FREE char *bar = progress_bar(&shot, 200);
+  assert_non_null(strstr(bar, "] ~25 % 1.0 GiB of ~4.0 GiB"));
+  json_t *doc = progress_json(&shot);
+  assert_true(json_is_true(json_object_get(doc, "total_estimated")));
+  json_decref(doc);
+  shot.bytes_per_second = 100 * MIB;
+  AUTO_FREE char *narrow = progress_bar(&shot, 80);
+  assert_non_null(strstr(narrow, "100.0 MiB/s, 30.0 s left"));
+  shot.done_bytes = 5 * GIB; /* the source grew */
+  progress_mend(&shot);
+  AUTO_FREE char *more = progress_line(&shot);
+  assert_string_equal(more, "reading: 5.0 GiB, 100.0 MiB/s");
+}
+
 static void test_json(void **state UNUSED) {
   ProgressShot shot = {.phase = "reading", .done_bytes = 5, .elapsed_ns = 1500000000};
   json_t *doc = progress_json(&shot);
@@ -92,7 +111,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_rate_follows_the_last_seconds), cmocka_unit_test(test_line),
       cmocka_unit_test(test_bar_fits_the_terminal),         cmocka_unit_test(test_json),
-      cmocka_unit_test(test_view_answers_a_signal),         cmocka_unit_test(test_first_signal_cancels),
+      cmocka_unit_test(test_an_estimate_says_so),           cmocka_unit_test(test_view_answers_a_signal),
+      cmocka_unit_test(test_first_signal_cancels),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,32 @@ static Compression setting(const char *text) {
   return c;
 }
 
+static void test_costs(void **state) {
+  (void)state;
+  enum { FRAME = 1024 * 1024 };
+  const uint64_t mib = 1024 * 1024;
+  assert_true(compressor_memory(setting("lz4"), FRAME) < mib);
+  assert_true(compressor_memory(setting("zstd:1"), FRAME) < 2 * mib);
+  assert_true(compressor_memory(setting("zstd:19"), FRAME) > 16 * mib);
+  assert_true(compressor_memory(setting("xz:9"), FRAME) > 12 * mib);
+  assert_true(compressor_memory(setting("xz:9"), FRAME) < 32 * mib); /* the window ends where the frame does */
+  static const char *const codecs[] = {"zstd:19", "gzip:9", "bzip2:9", "xz:9"};
+  for (size_t i = 0; i < NELEMS(codecs); i++) {
+    Compression c = setting(codecs[i]);
+    uint64_t before = UINT64_MAX;
+    unsigned levels = 0;
+    do {
+      uint64_t now = compressor_memory(c, FRAME);
+      assert_true(now <= before);
+      before = now;
+      levels++;
+    } while (compression_lower(&c));
+    assert_true(before < 4 * mib && levels >= 9);
+  }
+  Compression none = setting("none");
+  assert_false(compression_lower(&none));
+}
+
 static const char *const ALL[] = {"zstd:1", "zstd:19", "auto",    "lz4",   "gzip:1", "gzip:9",
                                   "gzip",   "bzip2:1", "bzip2:9", "bzip2", "xz:0",   "xz:6"};
 
@@ -328,6 +354,7 @@ int main(void) {
       cmocka_unit_test(test_settings),
       cmocka_unit_test(test_round_trips),
       cmocka_unit_test(test_none),
+      cmocka_unit_test(test_costs),
       cmocka_unit_test(test_saving_threshold),
       cmocka_unit_test(test_auto_level),
       cmocka_unit_test(test_repeated_noise),

@@ -78,6 +78,34 @@ static void test_exit_status_decides(void **state) {
   assert_err(run("kill -9 $$", NULL), ERR_UNREACHABLE);
 }
 
+/* A daemon that inherited the output would keep it open for ever. What is still of the command is waited for. */
+static void test_left_behind(void **state) {
+  (void)state;
+  Error *err = run("echo data; setsid sleep 30 & exit 0", NULL);
+  assert_true(err_is(err, ERR_UNREACHABLE));
+  assert_non_null(strstr(err_text(err), "holds its output open"));
+  err_free(err);
+  assert_int_equal(tree->len, 0);
+  err = run("echo data; setsid sleep 30 & exit 7", NULL);
+  assert_true(err_is(err, ERR_UNREACHABLE));
+  assert_non_null(strstr(err_text(err), "exit status 7"));
+  err_free(err);
+  assert_ok(run("(sleep 4; echo late) & echo early", NULL));
+  const MemoryNode *node = memory_tree_get(tree, "stdout");
+  assert_int_equal(node->entry->size, 11);
+  assert_memory_equal(node->data, "early\nlate\n", 11);
+}
+
+static void test_input_left_behind(void **state) {
+  (void)state;
+  char *scratch = scratch_new();
+  assert_ok(run("head -c 3000000 /dev/zero", NULL));
+  assert_ok(bring_back("exec 3<&0; setsid sleep 30 <&3 & exit 0", (RestorePlan){.target = scratch}, NULL));
+  assert_int_equal(warnings, 1);
+  assert_err(bring_back("exec 3<&0; setsid sleep 30 <&3 & exit 5", (RestorePlan){.target = scratch}, NULL), ERR_IO);
+  scratch_free(scratch);
+}
+
 static void test_silence(void **state) {
   (void)state;
   assert_ok(run("true", NULL));
@@ -225,6 +253,8 @@ int main(void) {
       cmocka_unit_test(test_output_is_stored),
       cmocka_unit_test(test_big_outputs),
       cmocka_unit_test(test_exit_status_decides),
+      cmocka_unit_test(test_left_behind),
+      cmocka_unit_test(test_input_left_behind),
       cmocka_unit_test(test_silence),
       cmocka_unit_test(test_secrets_stay_here),
       cmocka_unit_test(test_cancelled),

@@ -97,18 +97,39 @@ static void test_every_attribute_counts(void **state) {
   MemoryTree *parent = trusted(&f.job);
   Entry *then = parent->nodes[1].entry;
   const Entry good = *then;
-  for (int i = 0; i < 6; i++) {
+  for (int i = 0; i < 7; i++) {
     *then = good;
     if (i == 1) then->ctime_ns--;
     if (i == 2) then->mtime_ns++;
     if (i == 3) then->inode++;
     if (i == 4) then->device++;
     if (i == 5) then->type = ENTRY_SYMLINK;
+    if (i == 6) then->size++;
     job_backup(&f.job);
     assert_int_equal(kept(&f.job, "file"), i == 0);
   }
   *then = good;
   memory_tree_free(parent);
+  fixture_free(&f);
+}
+
+static void test_reading_leaves_no_trace(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  make_dir(f.source, "d");
+  put(f.source, "d/file", "content");
+  AUTO_FREE char *file = at(f.source, "d/file");
+  AUTO_FREE char *dir = at(f.source, "d");
+  const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1500000000}};
+  assert_int_equal(utimensat(AT_FDCWD, file, old, 0), 0);
+  assert_int_equal(utimensat(AT_FDCWD, dir, old, 0), 0);
+  f.job.plan.mode = BACKUP_FULL;
+  job_backup(&f.job);
+  struct stat st;
+  assert_int_equal(stat(file, &st), 0);
+  assert_int_equal(st.st_atim.tv_sec, 1000000000);
+  assert_int_equal(stat(dir, &st), 0);
+  assert_int_equal(st.st_atim.tv_sec, 1000000000);
   fixture_free(&f);
 }
 
@@ -227,6 +248,108 @@ static void test_vanished_before_reading(void **state) {
   assert_int_equal(f.job.info, 1);
   assert_int_equal(job_fact(&f.job, "vanished"), 1);
   assert_null(memory_tree_get(f.job.tree, "busy.later"));
+  fixture_free(&f);
+}
+
+static void swap_siblings(const char *path) {
+  AUTO_FREE char *directory = mem_printf("%s.directory", path);
+  AUTO_FREE char *fifo = mem_printf("%s.fifo", path);
+  AUTO_FREE char *link = mem_printf("%s.link", path);
+  assert_int_equal(unlink(directory) + unlink(fifo) + unlink(link), 0);
+  assert_int_equal(mkdir(directory, 0755), 0);
+  assert_int_equal(mkfifo(fifo, 0644), 0);
+  assert_int_equal(symlink(path, link), 0);
+}
+
+/* Between the walk and the reading. A pipe that were opened would never be read to its end. */
+static void test_other_types_before_reading(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  put(f.source, "busy.directory", "x");
+  put(f.source, "busy.fifo", "x");
+  put(f.source, "busy.link", "x");
+  f.job.plan.readers =
+      2; /* the files of one directory are handed to a reader together, after the walk looked at them */
+  f.job.expect_notice = "left out";
+  meddle(&f, 1, swap_siblings);
+  assert_int_equal(f.job.partial, 3);
+  assert_int_equal(job_fact(&f.job, "left_out"), 3);
+  assert_int_equal(f.job.tree->len, 2); /* the root and the busy file */
+  fixture_free(&f);
+}
+
+static void reuse_inode(const char *path) {
+  struct stat before, after;
+  AUTO_FREE char *first = mem_printf("%.*s/a", (int)(strlen(path) - strlen("/busy")), path);
+  AUTO_FREE char *hidden = mem_printf("%s.hidden", path);
+  AUTO_FREE char *later = mem_printf("%s.later", path);
+  assert_int_equal(stat(first, &before), 0);
+  assert_int_equal(unlink(first) + unlink(hidden) + unlink(later), 0);
+  int fd = open(later, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  assert_int_equal(write(fd, "other", 5), 5);
+  assert_int_equal(fstat(fd, &after), 0);
+  close(fd);
+  assert_int_equal(link(later, hidden), 0);
+  if (after.st_ino != before.st_ino) print_message("this file system gave another inode number\n");
+}
+
+/* Another file that got the number of one that was removed meanwhile is no further name of that. */
+static void test_reused_inode_is_no_hard_link(void **state) {
+  (void)state;
+  Fixture f = fixture_new();
+  AUTO_FREE char *first = at(f.source, "a");
+  AUTO_FREE char *hidden = at(f.source, "busy.hidden");
+  put(f.source, "a", "first");
+  assert_int_equal(link(first, hidden), 0);
+  put(f.source, "busy.later", "x");
+  strlist_add(&f.job.spec.exclude, "busy.hidden");
+  meddle(&f, 1, reuse_inode);
+  const MemoryNode *later = memory_tree_get(f.job.tree, "busy.later");
+  assert_int_equal(later->entry->type, ENTRY_FILE);
+  assert_memory_equal(later->data, "other", 5);
+  assert_int_equal(job_fact(&f.job, "hardlinks"), 0);
+  fixture_free(&f);
+}
+
+typedef struct Mover {
+  char *from, *to;
+  bool done;
+} Mover;
+
+static void move_once(void *ctx, Bytes path, uint64_t offset) {
+  Mover *m = (Mover *)ctx;
+  (void)path, (void)offset;
+  if (!m->done) assert_int_equal(rename(m->from, m->to), 0);
+  m->done = true;
+}
+
+static void prepare_mover(Job *job, MemorySink *sink) { memory_sink_on_buffer(sink, move_once, job->ctx); }
+
+/* So deep that the directories above are no longer open: what was not seen of them is missing, not just gone. */
+static void test_moved_away_while_below(void **state) {
+  (void)state;
+  enum { DEPTH = 200 };
+  Fixture f = fixture_new();
+  AUTO_BUF Buf path = {0};
+  for (int i = 0; i < DEPTH; i++) {
+    buf_add_str(&path, i ? "/d" : "d");
+    AUTO_FREE char *dir = mem_strndup((const char *)path.data, path.len);
+    make_dir(f.source, dir);
+    AUTO_FREE char *later = mem_printf("%s/later", dir);
+    put(f.source, later, "x");
+  }
+  AUTO_FREE char *deepest = mem_printf("%.*s/busy", (int)path.len, (char *)path.data);
+  put(f.source, deepest, "busy");
+  Mover m = {.from = at(f.source, "d"), .to = at(f.scratch, "moved")};
+  f.job.ctx = &m;
+  f.job.prepare = prepare_mover;
+  f.job.expect_notice = "the rest of it";
+  job_backup(&f.job);
+  assert_true(m.done);
+  assert_true(job_fact(&f.job, "files") < DEPTH + 1);
+  assert_int_equal(job_fact(&f.job, "files") + job_fact(&f.job, "left_out"), DEPTH + 1);
+  free(m.from);
+  free(m.to);
   fixture_free(&f);
 }
 
@@ -439,12 +562,16 @@ int main(void) {
       cmocka_unit_test(test_unchanged_is_not_read),
       cmocka_unit_test(test_recent_change_is_not_trusted),
       cmocka_unit_test(test_every_attribute_counts),
+      cmocka_unit_test(test_reading_leaves_no_trace),
       cmocka_unit_test(test_changed_once_is_read_again),
       cmocka_unit_test(test_always_changing_is_reported),
       cmocka_unit_test(test_growing_log_is_complete),
       cmocka_unit_test(test_shrinking),
       cmocka_unit_test(test_removed_and_replaced_while_read),
       cmocka_unit_test(test_vanished_before_reading),
+      cmocka_unit_test(test_other_types_before_reading),
+      cmocka_unit_test(test_reused_inode_is_no_hard_link),
+      cmocka_unit_test(test_moved_away_while_below),
       cmocka_unit_test(test_notices_are_bounded),
       cmocka_unit_test(test_unreadable),
       cmocka_unit_test(test_sqlite_files_are_pages),

@@ -141,6 +141,8 @@ static const char rich[] =
     "CREATE TABLE hides(rowid, oid, t); INSERT INTO hides(_rowid_, rowid, oid, t) VALUES(8, 1, 2, 3);"
     "CREATE TABLE exact(a INT, b REAL, c ANY) STRICT; INSERT INTO exact VALUES(1, 2.5, X'00');"
     "CREATE TABLE \"odd \"\"name\"\"\"(\"a b\", [select]); INSERT INTO \"odd \"\"name\"\"\" VALUES('%s %d', 1);"
+    "CREATE TABLE backwards(k INTEGER PRIMARY KEY DESC, t); INSERT INTO backwards(rowid, k, t)"
+    " VALUES(3, 30, 'a'), (9, NULL, 'b'), (12, 1, 'c');"
     "CREATE TABLE empty(a);"
     "CREATE INDEX by_name ON parent(name DESC) WHERE name > 'a'; CREATE INDEX by_expression ON child(p + 1);"
     "CREATE VIEW shown AS SELECT p, twice FROM child -- the end\n;"
@@ -159,6 +161,7 @@ static void test_schema_and_rows_come_back(void **state) {
       "SELECT * FROM keyed",
       "SELECT rowid, * FROM sparse ORDER BY rowid",
       "SELECT _rowid_, * FROM hides",
+      "SELECT rowid, * FROM backwards ORDER BY rowid",
       "SELECT * FROM exact",
       "SELECT * FROM \"odd \"\"name\"\"\"",
       "SELECT * FROM sqlite_sequence",

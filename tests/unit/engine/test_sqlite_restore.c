@@ -485,6 +485,34 @@ static sqlite3 *random_database(const char *path, uint64_t *random) {
   return db;
 }
 
+/* A record that names files which are not the copy's: they are not read. */
+static void test_check_stays_inside(void **state) {
+  static const char *const records[] = {
+      "{\"members\":[{\"path\":\"../app.db\"}]}", "{\"members\":[{\"path\":\"/etc/passwd\"}]}",
+      "{\"members\":[{\"path\":\"a/../../app.db\"}]}", "{\"members\":[{\"path\":\"\"}]}"};
+  Fixture *f = *state;
+  char folder[160];
+  sqlite3 *db = sql_open(f->db);
+  sql(db, "CREATE TABLE t(a)");
+  assert_int_equal(sqlite3_close(db), SQLITE_OK);
+  assert_int_equal(mkdir(path_in(f, "copy", folder), 0700), 0);
+  SourceSpec spec = {.type = "sqlite"};
+  strlist_add(&spec.paths, f->db);
+  Engine *engine;
+  assert_ok(engine_open(sys_real(), &spec, &engine));
+  for (size_t i = 0; i < NELEMS(records); i++) {
+    CheckReport report = {0};
+    DrillTarget target = {.path = folder, .facts_json = records[i]};
+    Error *err = engine->ops->check(engine, &target, CHECK_QUICK, &report, NULL);
+    assert_int_equal(check_report_passed(&report), 0);
+    assert_true(err != NULL || report.len > 0);
+    err_free(err);
+    check_report_free(&report);
+  }
+  engine_free(engine);
+  strlist_free(&spec.paths);
+}
+
 static void test_any_database(void **state) {
   Fixture *f = *state;
   for (uint64_t seed = 1; seed <= 25; seed++) {
@@ -526,6 +554,7 @@ int main(void) {
       CASE(test_check_notices),
       CASE(test_check_of_a_broken_copy),
       CASE(test_check_of_many_kinds),
+      CASE(test_check_stays_inside),
       CASE(test_any_database),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "catalog/state.h"
 #include "codec/secret.h"
 #include "ops/backup.h"
 #include "ops/restore.h"
@@ -14,11 +15,12 @@
 
 typedef struct Fixture {
   char root[64], source[80], scratch[80];
+  char host_id[HOST_ID_TEXT_LEN];
   Ops ops;
   unsigned warnings;
 } Fixture;
 
-static void count_notice(void *ctx, NoticeLevel level, const char *text UNUSED) {
+static void count_notice(void *ctx, NoticeLevel level, Bytes path UNUSED, const char *text UNUSED) {
   if (level >= NOTICE_WARNING) ((Fixture *)ctx)->warnings++;
 }
 
@@ -27,6 +29,12 @@ static void put(const Fixture *f, const char *name, const char *text, size_t tim
   AUTO_BUF Buf body = {0};
   for (size_t i = 0; i < times; i++) buf_printf(&body, "%zu %s\n", i, text);
   assert_ok(fs_replace_file(path, buf_bytes(&body), 0644));
+}
+
+static const char *host_id(uint8_t number, char out[HOST_ID_TEXT_LEN]) {
+  uint8_t random[HOST_ID_RANDOM_LEN] = {number};
+  state_host_id_derive(random, bytes_str("0123456789abcdef0123456789abcdef"), out);
+  return out;
 }
 
 static int setup(void **state) {
@@ -40,7 +48,7 @@ static int setup(void **state) {
   f->ops = (Ops){.sys = sys_real(),
                  .scratch_dir = f->scratch,
                  .host = "here",
-                 .host_id = "0123",
+                 .host_id = host_id(1, f->host_id),
                  .cpus = 2,
                  .notice = count_notice,
                  .notice_ctx = f};
@@ -95,6 +103,29 @@ static void expect_restores(Fixture *f, Repo *repo, const Snapshot *snapshot) {
   assert_int_equal(result.partial, 0);
   restore_result_free(&result);
   assert_ok(fs_remove_tree(target));
+}
+
+/* How much a tree holds is not known before it was walked, but the last time it was. */
+static void test_the_last_snapshot_says_what_to_expect(void **state) {
+  Fixture *f = (Fixture *)*state;
+  Repo *repo = new_repo(store_memory_new(sys_real()));
+  Progress progress = {0};
+  BackupResult result;
+  f->ops.progress = &progress;
+  assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
+  uint64_t first = result.targets[0].snapshot.stats.source_bytes;
+  backup_result_free(&result);
+  assert_int_equal(progress_get(&progress.total_bytes), 0);
+  assert_false(atomic_load(&progress.total_estimated));
+  put(f, "c", "more", 1000);
+  progress_phase(&progress, "again", true);
+  assert_ok(backup(f, &repo, 1, BACKUP_FULL, &result));
+  assert_int_equal(progress_get(&progress.total_bytes), first);
+  assert_true(atomic_load(&progress.total_estimated));
+  assert_true(progress_get(&progress.done_bytes) > first);
+  backup_result_free(&result);
+  f->ops.progress = NULL;
+  repo_free(repo);
 }
 
 static void test_two_repositories(void **state) {
@@ -175,7 +206,11 @@ static void test_identity_is_guarded(void **state) {
   BackupResult result;
   assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
   backup_result_free(&result);
-  f->ops.host_id = "4567";
+  f->ops.host = "there"; /* a host that was renamed is no other one */
+  assert_ok(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result));
+  backup_result_free(&result);
+  f->ops.host_id = host_id(2, f->host_id);
+  f->ops.host = "elsewhere";
   assert_err(backup(f, &repo, 1, BACKUP_INCREMENTAL, &result), ERR_REFUSED);
   SourceSpec spec = {.type = "files", .scratch_dir = f->scratch};
   strlist_add(&spec.paths, f->source);
@@ -190,6 +225,7 @@ int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_two_repositories, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_the_last_snapshot_says_what_to_expect, setup, teardown),
       cmocka_unit_test_setup_teardown(test_one_repository_dies, setup, teardown),
       cmocka_unit_test_setup_teardown(test_lost_parts_are_stored_again, setup, teardown),
       cmocka_unit_test_setup_teardown(test_identity_is_guarded, setup, teardown),

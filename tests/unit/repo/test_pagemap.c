@@ -2,6 +2,7 @@
 #include "codec/blake3.h"
 #include "repo/pagemap.h"
 #include "repo/pagemap_codec.h"
+#include "repo/pagemap_live.h"
 
 #include "frames_memory.h"
 #include "testing.h"
@@ -23,7 +24,6 @@ typedef struct World {
   uint64_t zero[PAGES_PER_FRAME];
   State states[STEPS];
   bool calm; /* few frames are given whole: the first layer stays when the others are folded */
-  uint32_t since_whole[FILE_MAX / PAGE_FRAME_SIZE]; /* pages given since their frame was given whole */
 } World;
 
 static const uint8_t *data_key(void) { return frames_memory_key(FRAME_DATA); }
@@ -74,8 +74,10 @@ static void flush_delta(Writer *wr) {
   wr->slots = 0;
 }
 
-static void gather(Writer *wr, const uint8_t *page, size_t len) {
+static void gather(Writer *wr, const uint8_t *page, size_t len, PagePlace *place) {
   if (wr->slots == DELTA_PAGES_MAX) flush_delta(wr);
+  place->delta = wr->deltas;
+  place->slot = (uint8_t)wr->slots;
   memset(wr->gathered + wr->slots * PAGE_SIZE, 0, PAGE_SIZE);
   memcpy(wr->gathered + wr->slots * PAGE_SIZE, page, len);
   wr->slots++;
@@ -84,7 +86,6 @@ static void gather(Writer *wr, const uint8_t *page, size_t len) {
 
 static void write_whole(Writer *wr, uint64_t f, const uint8_t *data, size_t len, const uint64_t *prints) {
   FrameId id = {0};
-  wr->w->since_whole[f] = 0;
   if (all_zero(data, len)) {
     if (test_random(&wr->w->seed) % 2) {
       assert_ok(pagemap_builder_frame(wr->builder, f, &id, (uint32_t)len, prints));
@@ -97,33 +98,26 @@ static void write_whole(Writer *wr, uint64_t f, const uint8_t *data, size_t len,
 
 static void write_changed(Writer *wr, uint64_t f, const uint8_t *data, size_t len, const uint64_t *prints,
                           const FrameView *view) {
-  uint8_t changed[PAGES_PER_FRAME];
-  uint64_t changed_prints[PAGES_PER_FRAME];
+  PagePlace changed[PAGES_PER_FRAME];
   size_t n = 0, pages = (len + PAGE_SIZE - 1) / PAGE_SIZE;
   for (size_t p = 0; p < pages; p++) {
-    if (p < view->pages && prints[p] == view->prints[p]) continue;
+    bool again = view->sparse >> p & 1 && test_random(&wr->w->seed) % 2;
+    if (p < view->pages && prints[p] == view->prints[p] && !again) continue;
     /* Behind the old end pages are zeros unless named. */
     bool zeros = p >= view->pages && all_zero(data + p * PAGE_SIZE, min_size(PAGE_SIZE, len - p * PAGE_SIZE));
     if (zeros && test_random(&wr->w->seed) % 2) continue;
-    changed[n] = (uint8_t)p;
-    changed_prints[n++] = prints[p];
+    changed[n++] = (PagePlace){.page_in_frame = (uint8_t)p, .print = prints[p]};
   }
   if (n == 0) return;
-  if (!wr->w->calm && (view->superseded + n > 12 || test_random(&wr->w->seed) % 20 == 0)) {
+  if (!wr->w->calm && (n > 12 || test_random(&wr->w->seed) % 20 == 0)) {
     write_whole(wr, f, data, len, prints);
     return;
   }
-  assert_ok(pagemap_builder_pages(wr->builder, f, changed, n, changed_prints));
   for (size_t i = 0; i < n; i++) {
-    size_t at = changed[i] * (size_t)PAGE_SIZE;
-    gather(wr, data + at, min_size(PAGE_SIZE, len - at));
-    wr->w->since_whole[f] |= UINT32_C(1) << changed[i];
+    size_t at = changed[i].page_in_frame * (size_t)PAGE_SIZE;
+    gather(wr, data + at, min_size(PAGE_SIZE, len - at), &changed[i]);
   }
-}
-
-static void forget_beyond(World *w, size_t size) {
-  for (size_t page = (size + PAGE_SIZE - 1) / PAGE_SIZE; page < FILE_MAX / PAGE_SIZE; page++)
-    w->since_whole[page / PAGES_PER_FRAME] &= ~(UINT32_C(1) << (page % PAGES_PER_FRAME));
+  assert_ok(pagemap_builder_pages(wr->builder, f, changed, n));
 }
 
 static void write_frames(Writer *wr, const State *now, PageMapPrints *parent) {
@@ -150,19 +144,22 @@ static void backup(World *w, const State *before, State *now) {
   wr->w = w;
   FrameSource *source = frames_memory_source(w->frames);
   PageMapPrints *prints = NULL;
+  PageMapLive *live = NULL;
   if (before) {
     assert_ok(pagemap_load(source, &before->root, map));
+    if (test_random(&w->seed) % 4) assert_ok(pagemap_live_new(source, map, test_random(&w->seed) % 64, &live));
     prints = pagemap_prints_new(source, map);
+    pagemap_prints_set_live(prints, live);
     pagemap_prints_set_zero(prints, w->zero);
-    forget_beyond(w, now->size);
   }
-  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL);
+  wr->builder = pagemap_builder_new(frames_memory_sink(w->frames), source, before ? map : NULL, live);
   write_frames(wr, now, prints);
   flush_delta(wr);
   tell_some(wr, 0);
   assert_ok(pagemap_builder_finish(wr->builder, now->size, before ? &before->root : NULL, &now->root));
   pagemap_builder_free(wr->builder);
   pagemap_prints_free(prints);
+  pagemap_live_free(live);
   free(map);
   free(wr);
 }
@@ -198,7 +195,7 @@ static void check_restores(World *w, const State *state) {
   PageMap *map = NEW(PageMap);
   Restored r = {.w = w, .state = state};
   assert_ok(pagemap_load(frames_memory_source(w->frames), &state->root, map));
-  assert_true(map->size == state->size && map->layers_len <= PAGEMAP_LAYERS);
+  assert_true(map->size == state->size && map->layers_len <= PAGEMAP_LAYERS_MOST);
   assert_ok(pagemap_runs(frames_memory_source(w->frames), map, check_run, &r));
   assert_true(r.at == state->size);
   buf_free(&r.frame);
@@ -228,8 +225,6 @@ static void check_prints(World *w, const State *state) {
       if (!unknown) assert_true(view.prints[i] == prints[i]);
       if (view.prints[i] != prints[i]) assert_true(view.prints[i] == ~w->zero[i]);
     }
-    uint32_t valid = view.pages == 32 ? UINT32_MAX : (UINT32_C(1) << view.pages) - 1;
-    assert_int_equal(view.superseded, __builtin_popcount(w->since_whole[f] & valid));
   }
   assert_ok(pagemap_prints_get(p, f + 3, &view, &found));
   assert_false(found);
@@ -375,7 +370,9 @@ static Error *check_big_run(void *ctx, const PageRun *run) {
 
 static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t step, const PageMap *parent,
                      FrameId *root) {
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent);
+  PageMapLive *live = NULL;
+  if (parent) assert_ok(pagemap_live_new(frames_memory_source(frames), parent, 0, &live));
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), parent, live);
   uint64_t name = (step + 1) << 40, pages = 0;
   for (uint64_t f = 0; f < BIG_FRAMES; f++) {
     uint64_t *prints = &big->prints[f * PAGES_PER_FRAME];
@@ -389,13 +386,15 @@ static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t st
       }
       assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
     } else if (dice < 60) {
-      uint8_t which[2] = {(uint8_t)(test_random(seed) % 16), (uint8_t)(16 + test_random(seed) % 16)};
-      uint64_t given[2];
-      for (int i = 0; i < 2; i++, pages++) {
-        given[i] = prints[which[i]] = test_random(seed);
-        places[which[i]] = (Place){name + (UINT64_C(1) << 39) + pages / 64, (uint32_t)(pages % 64) * PAGE_SIZE};
+      PagePlace given[2];
+      for (uint64_t i = 0; i < 2; i++, pages++) {
+        uint64_t p = 16 * i + test_random(seed) % 16;
+        prints[p] = test_random(seed);
+        given[i] = (PagePlace){
+            .print = prints[p], .delta = pages / 64, .slot = (uint8_t)(pages % 64), .page_in_frame = (uint8_t)p};
+        places[p] = (Place){name + (UINT64_C(1) << 39) + pages / 64, (uint32_t)(pages % 64) * PAGE_SIZE};
       }
-      assert_ok(pagemap_builder_pages(b, f, which, 2, given));
+      assert_ok(pagemap_builder_pages(b, f, given, 2));
     }
   }
   for (uint64_t d = 0; d * 64 < pages; d++) {
@@ -404,6 +403,7 @@ static void big_step(FramesMemory *frames, Big *big, uint64_t *seed, uint64_t st
   }
   assert_ok(pagemap_builder_finish(b, (uint64_t)BIG_PAGES * PAGE_SIZE, NULL, root));
   pagemap_builder_free(b);
+  pagemap_live_free(live);
 }
 
 static void check_big(FramesMemory *frames, Big *big, const PageMap *map) {
@@ -437,13 +437,83 @@ static void test_large(void **state) {
     assert_true(frame_id_equal(&base, &map->layers[0].frames.id)); /* few frames were given whole since */
     if (step % 3 == 0 || step + 1 == BIG_STEPS) check_big(frames, &big, map);
   }
-  assert_int_equal(layers_max, PAGEMAP_LAYERS);
+  assert_in_range(layers_max, PAGEMAP_LAYERS, BIG_STEPS - 1); /* some were folded */
   PageMapStats stats;
   assert_ok(pagemap_stats(frames_memory_source(frames), map, &stats));
   assert_true(stats.base_frames == BIG_FRAMES);
   free(map);
   free(big.places);
   free(big.prints);
+  frames_memory_free(frames);
+}
+
+/* ---- what shows ---------------------------------------------------------------------------------------------------
+ */
+
+/* Pages one backup gives in one delta frame, `whole` frames before them. */
+static void small_step(FramesMemory *frames, PageMap *map, bool first, uint64_t whole, const uint64_t *pages,
+                       size_t len) {
+  FrameSource *source = frames_memory_source(frames);
+  PageMapLive *live = NULL;
+  if (!first) assert_ok(pagemap_live_new(source, map, 100, &live));
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), source, first ? NULL : map, live);
+  uint64_t prints[PAGES_PER_FRAME] = {0};
+  FrameId root, id = made_up_id(7);
+  for (uint64_t f = 0; f < whole; f++) assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
+  for (size_t i = 0; i < len; i++) {
+    PagePlace place = {.slot = (uint8_t)i, .page_in_frame = (uint8_t)(pages[i] % PAGES_PER_FRAME)};
+    assert_ok(pagemap_builder_pages(b, pages[i] / PAGES_PER_FRAME, &place, 1));
+  }
+  if (len) pagemap_builder_delta(b, 0, &id, (uint32_t)len);
+  assert_ok(pagemap_builder_finish(b, 256 * PAGE_FRAME_SIZE, NULL, &root));
+  pagemap_builder_free(b);
+  pagemap_live_free(live);
+  assert_ok(pagemap_load(source, &root, map));
+}
+
+/* Bits of the pages that are sparse, in frames 0 to 63. */
+static void sparse_of(FramesMemory *frames, const PageMap *map, uint64_t affordable, uint32_t out[64]) {
+  PageMapLive *live;
+  assert_ok(pagemap_live_new(frames_memory_source(frames), map, affordable, &live));
+  PageMapPrints *p = pagemap_prints_new(frames_memory_source(frames), map);
+  pagemap_prints_set_live(p, live);
+  for (uint64_t f = 0; f < 64; f++) {
+    FrameView view;
+    bool found;
+    assert_ok(pagemap_prints_get(p, f, &view, &found));
+    assert_true(found);
+    out[f] = view.sparse;
+  }
+  pagemap_prints_free(p);
+  pagemap_live_free(live);
+}
+
+/* Delta frames of 64 pages each, of which 63 are given again by the next backup: one page of each goes on to show. */
+static void test_sparse(void **state) {
+  (void)state;
+  enum { BACKUPS = 64 };
+  FramesMemory *frames = frames_memory_new();
+  PageMap *map = NEW(PageMap);
+  small_step(frames, map, true, 256, NULL, 0);
+  uint32_t sparse[64];
+  for (uint64_t n = 0; n < BACKUPS; n++) {
+    uint64_t pages[64] = {n * PAGES_PER_FRAME + 5};
+    for (uint64_t i = 1; i < 64; i++) pages[i] = (80 + i) * PAGES_PER_FRAME;
+    small_step(frames, map, false, 0, pages, 64);
+    assert_true(map->layers_len <= PAGEMAP_LAYERS + 1); /* little shows, so folding is cheap */
+  }
+  sparse_of(frames, map, 1000, sparse); /* fetched in vain, but less than half of the file */
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], 0);
+  for (uint64_t n = 0; n < 3 * 16; n++) { /* now more than half as much as the file is fetched besides */
+    uint64_t pages[64] = {0};
+    for (uint64_t i = 0; i < 64; i++) pages[i] = (64 + n % 3 * 64 + i) * PAGES_PER_FRAME + n / 3 % 32;
+    small_step(frames, map, false, 0, pages, 64);
+  }
+  sparse_of(frames, map, 1000, sparse);
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], UINT32_C(1) << 5);
+  sparse_of(frames, map, 0, sparse); /* nothing can be stored again */
+  for (uint64_t f = 0; f < 63; f++) assert_int_equal(sparse[f], 0);
+  free(map);
   frames_memory_free(frames);
 }
 
@@ -457,21 +527,24 @@ static void test_metadata_cost(void **state) {
   PageMap *map = NEW(PageMap);
   uint64_t seed = 8, prints[PAGES_PER_FRAME] = {0};
   FrameId root, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   for (uint64_t f = 0; f < FRAMES; f++) assert_ok(pagemap_builder_frame(b, f, &id, PAGE_FRAME_SIZE, prints));
   assert_ok(pagemap_builder_finish(b, (uint64_t)PAGES * PAGE_SIZE, NULL, &root));
   pagemap_builder_free(b);
   assert_ok(pagemap_load(frames_memory_source(frames), &root, map));
   frames_memory_reset_counts(frames);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   uint64_t changed = 0;
   for (uint64_t f = 0; f < FRAMES; f++) {
-    uint8_t which[PAGES_PER_FRAME];
+    PagePlace which[PAGES_PER_FRAME];
     size_t n = 0;
-    for (uint8_t p = 0; p < PAGES_PER_FRAME; p++)
-      if (test_random(&seed) % 100 == 0) prints[n] = test_random(&seed), which[n++] = p;
-    assert_ok(pagemap_builder_pages(b, f, which, n, prints));
-    changed += n;
+    for (uint8_t p = 0; p < PAGES_PER_FRAME; p++) {
+      if (test_random(&seed) % 100) continue;
+      which[n++] = (PagePlace){
+          .print = test_random(&seed), .delta = changed / 64, .slot = (uint8_t)(changed % 64), .page_in_frame = p};
+      changed++;
+    }
+    assert_ok(pagemap_builder_pages(b, f, which, n));
   }
   for (uint64_t d = 0; d * 64 < changed; d++)
     pagemap_builder_delta(b, d, &id, changed - d * 64 < 64 ? (uint32_t)(changed - d * 64) : 64);
@@ -493,22 +566,22 @@ static void test_nothing_added(void **state) {
   PageMap *map = NEW(PageMap);
   uint64_t prints[PAGES_PER_FRAME] = {1, 2, 3};
   FrameId root, again, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   assert_ok(pagemap_builder_frame(b, 0, &id, 9000, prints));
   assert_ok(pagemap_builder_finish(b, 9000, NULL, &root));
   pagemap_builder_free(b);
   assert_ok(pagemap_load(frames_memory_source(frames), &root, map));
   frames_memory_reset_counts(frames);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_ok(pagemap_builder_finish(b, 9000, &root, &again));
   assert_true(frame_id_equal(&root, &again));
   assert_int_equal(frames_memory_counts(frames, FRAME_MAP).stored, 0);
   pagemap_builder_free(b);
   /* Growing or cutting a short page without giving it anew is refused. */
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_err(pagemap_builder_finish(b, 9001, &root, &again), ERR_INTERNAL);
   pagemap_builder_free(b);
-  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map);
+  b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), map, NULL);
   assert_err(pagemap_builder_finish(b, 5000, &root, &again), ERR_INTERNAL);
   pagemap_builder_free(b);
   free(map);
@@ -519,15 +592,22 @@ static void test_misuse(void **state) {
   (void)state;
   FramesMemory *frames = frames_memory_new();
   uint64_t prints[PAGES_PER_FRAME] = {0};
-  uint8_t which[2] = {4, 3};
+  PagePlace which[2] = {{.page_in_frame = 4}, {.page_in_frame = 3, .slot = 1}};
   FrameId root, id = made_up_id(7);
-  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL);
+  PageMapBuilder *b = pagemap_builder_new(frames_memory_sink(frames), frames_memory_source(frames), NULL, NULL);
   assert_ok(pagemap_builder_frame(b, 5, &id, PAGE_FRAME_SIZE, prints));
   assert_err(pagemap_builder_frame(b, 5, &id, PAGE_FRAME_SIZE, prints), ERR_INTERNAL);
   assert_err(pagemap_builder_frame(b, 6, &id, PAGE_FRAME_SIZE + 1, prints), ERR_INTERNAL);
-  assert_err(pagemap_builder_pages(b, 7, which, 2, prints), ERR_INTERNAL);
-  assert_ok(pagemap_builder_pages(b, 7, which, 1, prints));
-  assert_err(pagemap_builder_finish(b, 8 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* no id came */
+  assert_err(pagemap_builder_pages(b, 7, which, 2), ERR_INTERNAL);
+  assert_ok(pagemap_builder_pages(b, 7, which, 1));
+  assert_err(pagemap_builder_pages(b, 8, &(PagePlace){.slot = 2}, 1), ERR_INTERNAL);  /* slot 1 comes next */
+  assert_err(pagemap_builder_pages(b, 9, &(PagePlace){.delta = 2}, 1), ERR_INTERNAL); /* and delta frame 1 */
+  assert_ok(pagemap_builder_pages(b, 10, &(PagePlace){.delta = 1}, 1));
+  assert_ok(pagemap_builder_pages(b, 11, &(PagePlace){.slot = 1}, 1)); /* both are open */
+  pagemap_builder_delta(b, 1, &id, 1);
+  assert_err(pagemap_builder_finish(b, 12 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* no id came for 0 */
+  pagemap_builder_delta(b, 0, &id, 3);
+  assert_err(pagemap_builder_finish(b, 12 * PAGE_FRAME_SIZE, NULL, &root), ERR_INTERNAL); /* it has 2 pages */
   pagemap_builder_free(b);
   frames_memory_free(frames);
 }
@@ -646,9 +726,9 @@ static void test_damage(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_histories),     cmocka_unit_test(test_large),  cmocka_unit_test(test_metadata_cost),
-      cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_misuse), cmocka_unit_test(test_decode_strict),
-      cmocka_unit_test(test_damage),
+      cmocka_unit_test(test_histories),     cmocka_unit_test(test_large),         cmocka_unit_test(test_sparse),
+      cmocka_unit_test(test_metadata_cost), cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_misuse),
+      cmocka_unit_test(test_decode_strict), cmocka_unit_test(test_damage),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,6 +259,46 @@ static void test_epoch_race(void **state UNUSED) {
   store_free(store);
 }
 
+typedef struct LateSlot {
+  Store *store;
+  bool added;
+} LateSlot;
+
+/* Another process adds a slot after the epoch's own list of slots was read, and before the epoch is there. */
+static void add_late(void *ctx, const char *op, const char *key, Bytes body UNUSED) {
+  LateSlot *late = (LateSlot *)ctx;
+  if (late->added || strcmp(op, "put") != 0 || !str_ends(key, "/grant")) return;
+  late->added = true;
+  Uuid id;
+  Repo *other = must_open(late->store, key_a);
+  add_slot(other, key_c, &id);
+  repo_free(other);
+}
+
+static void test_slot_added_while_an_epoch_begins(void **state UNUSED) {
+  uint64_t seed = 5;
+  Store *store = store_memory_new(sys_real());
+  Unlock unlock = key_file(key_a);
+  repo_free(init_with(store, &unlock, 1, NULL));
+  Store *watched = store_fault_new(sys_real(), tools_store_borrow(store));
+  Repo *repo;
+  assert_ok(repo_open(sys_real(), watched, &unlock, 1, NULL, &repo, NULL));
+  LateSlot late = {.store = store};
+  store_fault_watch(watched, add_late, &late);
+  assert_ok(repo_epoch_new(repo, NULL));
+  assert_true(late.added);
+  Model moment = tools_model(&seed);
+  tools_backup(repo, &moment, NULL);
+  Repo *c = must_open(store, key_c); /* has the new epoch, or could not read what was just written */
+  assert_int_equal(c->keys->epochs, 2);
+  assert_ok(compare_all(c, &moment, 1));
+  tools_expect_clean(c);
+  repo_free(c);
+  repo_free(repo);
+  model_free(&moment);
+  store_free(store);
+}
+
 /* A fault at every operation of adding and removing slots: nobody who should have access ever loses it, and the command
  * can be repeated. */
 static bool slot_commands_with_fault(uint64_t n, FaultKind kind) {
@@ -374,9 +414,11 @@ static void test_grant_parser(void **state UNUSED) {
 int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_kinds),        cmocka_unit_test(test_recovery_code), cmocka_unit_test(test_bad_secrets),
-      cmocka_unit_test(test_labels),       cmocka_unit_test(test_remove),        cmocka_unit_test(test_last_slot),
-      cmocka_unit_test(test_epochs),       cmocka_unit_test(test_epoch_race),    cmocka_unit_test(test_faults),
+      cmocka_unit_test(test_kinds),        cmocka_unit_test(test_recovery_code),
+      cmocka_unit_test(test_bad_secrets),  cmocka_unit_test(test_labels),
+      cmocka_unit_test(test_remove),       cmocka_unit_test(test_last_slot),
+      cmocka_unit_test(test_epochs),       cmocka_unit_test(test_epoch_race),
+      cmocka_unit_test(test_faults),       cmocka_unit_test(test_slot_added_while_an_epoch_begins),
       cmocka_unit_test(test_damaged_slot), cmocka_unit_test(test_grant_parser),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

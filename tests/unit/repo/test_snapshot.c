@@ -122,6 +122,65 @@ static void test_commit_limits(void **state UNUSED) {
   store_free(store);
 }
 
+/* A thousand notices, each with a path as long as there are: they are cut, not what makes the backup fail. */
+static void test_long_notices(void **state UNUSED) {
+  enum { NOTICES = 1200, LEN = 300 * 1000 };
+  Store *store = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), store, NULL);
+  Uuid series = {{3}};
+  Session session;
+  assert_ok(session_begin(repo, &series, "h", &session, NULL));
+  AUTO_FREE char *text = (char *)mem_alloc(LEN + 1);
+  for (size_t i = 0; i + 1 < LEN; i += 2) memcpy(text + i, "\xc3\xa4", 2); /* two bytes a character */
+  text[LEN] = '\0';
+  text[0] = 'x', text[1] = '\xff';
+  char name[] = "m", engine[] = "files";
+  Snapshot s = {.id = session.snapshot, .series = series, .source = name, .engine = engine, .notices_len = NOTICES};
+  s.notices = NEW_ARRAY(char *, NOTICES);
+  for (size_t i = 0; i < NOTICES; i++) s.notices[i] = text;
+  assert_ok(snapshot_commit(repo, &session, &s, NULL));
+  SnapshotList list;
+  assert_ok(snapshot_list(repo, NULL, &list, NULL, NULL, NULL));
+  assert_int_equal(list.len, 1);
+  assert_int_equal(list.items[0].notices_len, 1000);
+  for (size_t i = 0; i < 1000; i++) {
+    const char *kept = list.items[0].notices[i];
+    assert_true(strlen(kept) > 4000 && strlen(kept) < 64 * 1024);
+    assert_true(str_starts(kept, "x\\xff\xc3\xa4"));
+  }
+  snapshot_list_free(&list);
+  free(s.notices);
+  repo_free(repo);
+  store_free(store);
+}
+
+/* Text that would become a hundred times as large in memory; the same inside a text is nothing unusual. */
+static void test_many_values(void **state UNUSED) {
+  Snapshot s = full_snapshot(), t;
+  AUTO_BUF Buf body = {0}, many = {0};
+  free(s.facts_json);
+  s.facts_json = (char *)mem_alloc(300001);
+  memset(s.facts_json, ',', 300000);
+  memcpy(s.facts_json, "{\"\\\\\":[", 8);
+  s.facts_json[300000] = '\0';
+  snapshot_encode(&s, &body);
+  assert_ok(snapshot_decode(buf_bytes(&body), &t));
+  assert_string_equal(t.facts_json, s.facts_json);
+  snapshot_free(&t);
+  for (int list = 0; list < 3; list++) {
+    buf_clear(&many);
+    buf_add_str(&many, list == 0 ? "{\"a\":[0" : list == 1 ? "{\"a\":0" : "{\"\\\"\":[{}");
+    for (int i = 0; i < 70000; i++) buf_printf(&many, list == 0 ? ",0" : list == 1 ? ",\"%d\":0" : ",{}", i);
+    buf_printf(&many, list == 1 ? "," : "],");
+    buf_add(&many, body.data + 1, body.len - 1);
+    Error *err = snapshot_decode(buf_bytes(&many), &t);
+    assert_true(err_is(err, ERR_CORRUPT));
+    assert_non_null(strstr(err_text(err), "values"));
+    err_free(err);
+  }
+  snapshot_free(&s);
+}
+
 typedef struct Broken {
   unsigned n;
   char key[256];
@@ -176,7 +235,8 @@ int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_truncated), cmocka_unit_test(test_newer_version),
-      cmocka_unit_test(test_commit_limits), cmocka_unit_test(test_list),
+      cmocka_unit_test(test_commit_limits), cmocka_unit_test(test_list),      cmocka_unit_test(test_long_notices),
+      cmocka_unit_test(test_many_values),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

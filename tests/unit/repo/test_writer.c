@@ -1,9 +1,10 @@
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "store/store_fault.h"
 #include "store/store_memory.h"
 #include "sys/sim.h"
 
-#include "repo_model.h"
+#include "repo_tools.h"
 #include "testing.h"
 
 static Repo *new_repo(Sys *sys) {
@@ -143,13 +144,89 @@ static void test_any_interleaving(void **state UNUSED) {
   }
 }
 
+typedef struct Thief {
+  Store *store;
+  char *pack;
+  unsigned lists;
+} Thief;
+
+/* Takes a pack away after the writer has seen it and before it looks again. */
+static void steal(void *ctx, const char *op, const char *key, Bytes body UNUSED) {
+  Thief *t = (Thief *)ctx;
+  if (strcmp(op, "list") == 0 && strcmp(key, "packs/") == 0 && ++t->lists == 2)
+    assert_ok(store_remove(t->store, t->pack, NULL));
+}
+
+/* Whichever pack vanishes while a backup runs: the backup fails and says which, and no snapshot of it is left. */
+static void test_pack_lost_meanwhile(void **state UNUSED) {
+  uint64_t seed = 11;
+  Store *first = store_memory_new(sys_real());
+  Model model = tools_model(&seed);
+  Repo *repo = tools_init(sys_real(), first, NULL);
+  tools_backup(repo, &model, NULL);
+  repo_free(repo);
+  AUTO_STRLIST StrList packs = tools_keys(first, "packs/");
+  for (size_t i = 0; i < packs.len; i++) {
+    Store *store = tools_store_copy(sys_real(), first);
+    Store *watched = store_fault_new(sys_real(), tools_store_borrow(store));
+    Thief thief = {.store = store, .pack = packs.items[i]};
+    store_fault_watch(watched, steal, &thief);
+    assert_ok(model_repo_open(sys_real(), watched, NULL, &repo));
+    Snapshot s;
+    Error *err = model_backup(repo, &model, &(ModelBackup){.source = "m"}, &s, NULL);
+    assert_int_equal(thief.lists, 2);
+    assert_true(err_is(err, ERR_CORRUPT));
+    assert_non_null(strstr(err_text(err), packs.items[i]));
+    assert_int_equal(tools_count(store, "snapshots/"), 1);
+    err_free(err);
+    repo_free(repo);
+    store_free(store);
+  }
+  model_free(&model);
+  store_free(first);
+}
+
+/* Whichever segment was lost before: what a backup takes over unread from its parent is not committed unless it can be
+ * found. Each backup fails or restores, and a full one always restores. */
+static void test_segment_lost_before(void **state UNUSED) {
+  uint64_t seed = 12;
+  Store *first = store_memory_new(sys_real());
+  Model model = tools_model(&seed);
+  Repo *repo = tools_init(sys_real(), first, NULL);
+  tools_backup(repo, &model, NULL);
+  repo_free(repo);
+  AUTO_STRLIST StrList segments = tools_keys(first, "index/");
+  unsigned refused = 0;
+  assert_true(segments.len > 2);
+  for (size_t i = 0; i < segments.len; i++) {
+    Store *store = tools_store_copy(sys_real(), first);
+    assert_ok(store_remove(store, segments.items[i], NULL));
+    repo = tools_open(sys_real(), store, NULL);
+    Snapshot s;
+    Error *err = model_backup(repo, &model, &(ModelBackup){.source = "m"}, &s, NULL);
+    refused += err != NULL;
+    if (!err) {
+      assert_ok(model_compare(repo, &s, &model, NULL));
+      snapshot_free(&s);
+    }
+    err_free(err);
+    assert_ok(model_backup(repo, &model, &(ModelBackup){.source = "m", .full = true}, &s, NULL));
+    assert_ok(model_compare(repo, &s, &model, NULL));
+    snapshot_free(&s);
+    repo_free(repo);
+    store_free(store);
+  }
+  print_message("%u of %u refused\n", refused, (unsigned)segments.len);
+  model_free(&model);
+  store_free(first);
+}
+
 int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip),
-      cmocka_unit_test(test_page_history),
-      cmocka_unit_test(test_incremental_is_small),
-      cmocka_unit_test(test_any_interleaving),
+      cmocka_unit_test(test_round_trip),           cmocka_unit_test(test_page_history),
+      cmocka_unit_test(test_incremental_is_small), cmocka_unit_test(test_any_interleaving),
+      cmocka_unit_test(test_pack_lost_meanwhile),  cmocka_unit_test(test_segment_lost_before),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,6 +170,30 @@ static void test_short_and_flip(void **state UNUSED) {
   store_free(store);
 }
 
+static Error *count_key(void *ctx, const char *key UNUSED, const StoreStat *stat UNUSED) {
+  ++*(int *)ctx;
+  return NULL;
+}
+
+static void test_stale(void **state UNUSED) {
+  Store *store = fresh(NULL);
+  int listed = 0;
+  store_fault_at(store, 1, FAULT_STALE);
+  assert_ok(store_list(store, "", count_key, &listed, NULL)); /* of nothing, nothing is left out */
+  assert_int_equal(listed, 0);
+  assert_ok(store_put(store, "a", bytes_str("1"), PUT_NEW, NULL));
+  assert_ok(store_put(store, "b", bytes_str("2"), PUT_NEW, NULL));
+  store_fault_at(store, 1, FAULT_STALE);
+  assert_ok(store_list(store, "", count_key, &listed, NULL));
+  assert_int_equal(listed, 1);
+  assert_ok(store_list(store, "", count_key, &listed, NULL));
+  assert_int_equal(listed, 3);
+  StoreStat st;
+  store_fault_at(store, 1, FAULT_STALE);
+  assert_ok(store_stat(store, "a", &st, NULL)); /* only lists */
+  store_free(store);
+}
+
 static void note(void *ctx, const char *op, const char *key, Bytes body) {
   buf_printf((Buf *)ctx, "%s(%s,%.*s) ", op, key, (int)body.len, (const char *)body.data);
 }
@@ -203,6 +227,7 @@ int main(void) {
       cmocka_unit_test(test_after),
       cmocka_unit_test(test_lost_part),
       cmocka_unit_test(test_short_and_flip),
+      cmocka_unit_test(test_stale),
       cmocka_unit_test(test_watch),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
