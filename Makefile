@@ -5,7 +5,7 @@
 #   make demo       install what it needs, build a release, and show one database lost and found again
 #   make bench      figures against peers measured in the same run      (BENCH_ARGS="--size 500M --only full,restore")
 #   make fuzz       every fuzz target under libFuzzer                   (FUZZ_SECONDS=20 each)
-#   make soak       the long form of the tests                          (SOAK_ROUNDS=200)
+#   make soak       the long form of the tests                          (SOAK_MINUTES=60 SOAK_SEED=100 SOAK_ROUNDS=200)
 #   make asan|tsan  sanitizer builds in build/asan, build/tsan          (then: meson test -C build/asan)
 #   make tidy|format|check-fast|install|clean
 
@@ -15,6 +15,8 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 20
+SOAK_MINUTES ?= 60
+SOAK_SEED ?= 100
 SOAK_ROUNDS ?= 200
 MESON ?= meson
 # Fails with what to do when the tools are missing, instead of "command not found".
@@ -53,7 +55,7 @@ fuzz:
 
 soak:
 	tools/install-deps build test
-	SOAK_ROUNDS=$(SOAK_ROUNDS) tools/soak
+	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_SEED=$(SOAK_SEED) SOAK_ROUNDS=$(SOAK_ROUNDS) tools/soak
 
 asan:
 	$(call configure,build/asan,CC=clang-14,-Db_sanitize=address$(comma)undefined -Db_lundef=false -Dfuzz=replay)

@@ -139,10 +139,12 @@ static double sha256_masked(void) {
   }
   close(ends[1]);
   FILE *in = fdopen(ends[0], "r");
-  double rate = 0;
+  char line[64] = "", *end = line;
   int status = 0;
-  CHECK(in && fscanf(in, "%lf", &rate) == 1);
+  CHECK(in && fgets(line, sizeof line, in));
   fclose(in);
+  double rate = strtod(line, &end);
+  CHECK(end != line);
   CHECK(waitpid(child, &status, 0) == child && status == 0);
   return rate;
 }

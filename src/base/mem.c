@@ -33,11 +33,16 @@ char *mem_strdup(const char *text) { return text ? (char *)need(strdup(text)) : 
 
 char *mem_strndup(const char *text, size_t len) { return (char *)need(strndup(text, len)); }
 
+char *mem_vprintf(const char *fmt, va_list args) {
+  char *text = NULL;
+  CHECK(vasprintf(&text, fmt, args) >= 0);
+  return text;
+}
+
 char *mem_printf(const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
-  char *text = NULL;
-  CHECK(vasprintf(&text, fmt, args) >= 0);
+  char *text = mem_vprintf(fmt, args);
   va_end(args);
   return text;
 }

@@ -33,8 +33,7 @@ static Error *lock_file(Catalog *catalog, int *out_fd) {
     TRY(cancel_sleep_ms(catalog->sys, LOCK_RETRY_MS, NULL));
     waited_ms += LOCK_RETRY_MS;
   }
-  *out_fd = fd;
-  fd = -1;
+  *out_fd = fd_steal(&fd);
   return NULL;
 }
 
@@ -183,12 +182,9 @@ Error *catalog_leave(Catalog *catalog, Error *take, const char *doing, ...) {
   }
   va_list args;
   va_start(args, doing);
-  char *text = NULL;
-  CHECK(vasprintf(&text, doing, args) >= 0);
+  AUTO_FREE char *text = mem_vprintf(doing, args);
   va_end(args);
-  take = err_wrap(take, "%s in %s", text, catalog->path);
-  free(text);
-  return take;
+  return err_wrap(take, "%s in %s", text, catalog->path);
 }
 
 /* ---- the catalog ------------------------------------------------------------------------------------------------- */

@@ -158,10 +158,7 @@ static Error *read_jobs(Catalog *catalog, sqlite3_stmt *stmt, JobList *out) {
     bool row;
     TRY(sql_step(catalog, stmt, &row));
     if (!row) return NULL;
-    if (out->len == out->cap) {
-      out->cap = out->cap ? out->cap * 2 : 16;
-      out->items = mem_resize(out->items, out->cap, sizeof *out->items);
-    }
+    MEM_ROOM(out->items, out->len, out->cap, 16);
     read_job(stmt, &out->items[out->len++]);
   }
 }

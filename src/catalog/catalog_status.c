@@ -21,10 +21,7 @@ static Error *read_groups(Catalog *catalog, const char *source, uint64_t since_n
     bool row;
     TRY(sql_step(catalog, stmt, &row));
     if (!row) return NULL;
-    if (out->len == out->cap) {
-      out->cap = out->cap ? out->cap * 2 : 16;
-      out->items = mem_resize(out->items, out->cap, sizeof *out->items);
-    }
+    MEM_ROOM(out->items, out->len, out->cap, 16);
     out->items[out->len++] = (SourceStatus){.source = sql_text(stmt, 0),
                                             .repository = sql_text(stmt, 1),
                                             .jobs = sql_u64(stmt, 2),

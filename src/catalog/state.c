@@ -19,12 +19,8 @@ struct State {
 };
 
 char *state_dir_default(void) {
-  static const char system_dir[] = "/var/lib/holdfast";
-  if (geteuid() == 0) return mem_strdup(system_dir);
-  const char *base = getenv("XDG_STATE_HOME");
-  if (base && base[0] == '/') return mem_printf("%s/holdfast", base);
-  const char *home = getenv("HOME");
-  return home && home[0] == '/' ? mem_printf("%s/.local/state/holdfast", home) : mem_strdup(system_dir);
+  char *dir = geteuid() == 0 ? NULL : fs_user_dir("XDG_STATE_HOME", ".local/state");
+  return dir ? dir : mem_strdup("/var/lib/holdfast");
 }
 
 /* ---- who this machine is ----------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "catalog/state.h"
 #include "cli/context.h"
 #include "cli/exit_code.h"
 #include "cli/reference.h"
@@ -49,7 +50,7 @@ static void show_version(Output *out) {
 
 static char *state_dir_of(const Args *args) {
   const char *given = args_text(args, OPT_STATE_DIR);
-  return given ? mem_strdup(given) : config_default_state_dir();
+  return given ? mem_strdup(given) : state_dir_default();
 }
 
 static Error *run_command(CliContext *ctx) {

@@ -43,10 +43,7 @@ static bool matches(const FindCommand *f, Bytes path) {
  */
 
 static void begin_version(FindCommand *f, const Entry *entry) {
-  if (f->len == f->cap) {
-    f->cap = f->cap ? f->cap * 2 : 64;
-    f->versions = (Version *)mem_resize(f->versions, f->cap, sizeof *f->versions);
-  }
+  MEM_ROOM(f->versions, f->len, f->cap, 64);
   f->versions[f->len++] = (Version){.entry = entry_copy(entry), .first = f->at};
   map_set(f->open, entry->path, (void *)(uintptr_t)f->len);
 }

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/info_facts.h"
 #include "cli/pick.h"
+#include "cli/snapshot_json.h"
 #include "repo/frames.h"
 #include "repo/pagemap.h"
 #include "repo/uuid.h"
@@ -133,36 +134,17 @@ static json_t *pages_json(const InfoCommand *c) {
   return list;
 }
 
-static json_t *labels_json(const Snapshot *s) {
-  json_t *labels = json_object();
-  for (size_t i = 0; i < s->labels_len; i++) {
-    AUTO_FREE char *key = str_printable(bytes_str(s->labels[i].key));
-    json_object_set_new(labels, key, output_json_name(bytes_str(s->labels[i].value)));
-  }
-  return labels;
-}
-
 static void print_json(const InfoCommand *c, json_t *facts) {
   const Snapshot *s = &c->picked.snapshot;
   json_t *doc = output_document("info");
-  json_object_set_new(doc, "id", json_uuid(&s->id));
+  snapshot_json_add(doc, s);
   output_json_set_name(doc, "repository", bytes_str(c->picked.from->place.name));
   json_object_set_new(doc, "key", json_text_or_null(s->key));
-  output_json_set_name(doc, "source", bytes_str(s->source));
   json_object_set_new(doc, "series", json_uuid(&s->series));
-  json_object_set_new(doc, "engine", json_string(s->engine));
-  json_object_set_new(doc, "host", json_text_or_null(s->host));
   json_object_set_new(doc, "address", json_text_or_null(s->address));
-  json_object_set_new(doc, "kind", json_string(snapshot_kind_name(s->kind)));
-  json_object_set_new(doc, "parent", s->has_parent ? json_uuid(&s->parent) : json_null());
-  json_object_set_new(doc, "time", json_time(s->time_ns));
   json_object_set_new(doc, "end", json_time(s->end_ns));
   json_object_set_new(doc, "zone_minutes", json_integer(s->zone_minutes));
   json_object_set_new(doc, "log_position", json_text_or_null(s->log_position));
-  json_object_set_new(doc, "description", json_text_or_null(s->description));
-  json_object_set_new(doc, "labels", labels_json(s));
-  json_object_set_new(doc, "damaged", json_boolean(s->damaged));
-  json_object_set_new(doc, "partial", json_boolean(s->partial));
   json_set_texts(doc, "notices", s->notices, s->notices_len);
   json_object_set_new(doc, "tool_version", json_text_or_null(s->tool_version));
   json_object_set_new(doc, "stats", stats_json(&s->stats));

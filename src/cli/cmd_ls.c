@@ -5,6 +5,7 @@
 #include "cli/entry_text.h"
 #include "cli/pick.h"
 #include "cli/repositories.h"
+#include "cli/snapshot_json.h"
 #include "cli/sources.h"
 #include "ops/address.h"
 #include "ops/select.h"
@@ -40,24 +41,11 @@ static bool is_wanted(const LsCommand *ls, const Snapshot *s) {
 
 static void snapshot_json(const LsCommand *ls, const OpenRepository *r, const Snapshot *s) {
   json_t *doc = output_document("snapshot");
-  json_object_set_new(doc, "id", json_uuid(&s->id));
-  output_json_set_name(doc, "source", bytes_str(s->source));
-  json_object_set_new(doc, "engine", json_string(s->engine));
-  json_object_set_new(doc, "host", json_text_or_null(s->host));
-  json_object_set_new(doc, "time", json_time(s->time_ns));
-  json_object_set_new(doc, "kind", json_string(snapshot_kind_name(s->kind)));
-  json_object_set_new(doc, "parent", s->has_parent ? json_uuid(&s->parent) : json_null());
+  snapshot_json_add(doc, s);
   json_object_set_new(doc, "size_bytes", json_count(s->stats.source_bytes));
   json_object_set_new(doc, "files", json_count(s->stats.files));
   json_object_set_new(doc, "new_bytes", json_count(s->stats.new_bytes));
   json_object_set_new(doc, "stored_bytes", json_count(s->stats.stored_bytes));
-  json_object_set_new(doc, "damaged", json_boolean(s->damaged));
-  json_object_set_new(doc, "partial", json_boolean(s->partial));
-  json_object_set_new(doc, "description", json_text_or_null(s->description));
-  json_t *labels = json_object();
-  for (size_t i = 0; i < s->labels_len; i++)
-    json_object_set_new(labels, s->labels[i].key, output_json_name(bytes_str(s->labels[i].value)));
-  json_object_set_new(doc, "labels", labels);
   output_json_set_name(doc, "repository", bytes_str(r->place.name));
   output_json(ls->ctx->output, doc);
 }

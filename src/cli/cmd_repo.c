@@ -193,7 +193,10 @@ Error *cmd_repo_check(CliContext *ctx, const Args *args UNUSED) {
  */
 
 /* Of two sizes, to two digits; 0 when there is nothing to divide by. */
-static double ratio(uint64_t a, uint64_t b) { return b ? (double)(a * 100 / b) / 100.0 : 0; }
+static double ratio(uint64_t a, uint64_t b) {
+  uint64_t hundredths = b ? a * 100 / b : 0;
+  return (double)hundredths / 100.0;
+}
 
 static void stats_json(CliContext *ctx, const OpenRepository *r, const RepoStats *s) {
   json_t *doc = output_document("repo_stats");

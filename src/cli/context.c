@@ -122,15 +122,16 @@ static Error *read_answer(int fd, uint8_t *room, size_t *out_len, const Cancel *
   return NULL;
 }
 
-/* Prompts with echo off; the terminal is always set back. */
+/* Prompts with echo off: already when the prompt shows, since what was typed before is thrown away. The terminal is
+ * always set back. */
 static Error *ask(int fd, const char *prompt, uint8_t *room, size_t *out_len, const Cancel *cancel) {
   struct termios before;
   if (tcgetattr(fd, &before) != 0) return err_errno(errno, "asking on the terminal");
   struct termios silent = before;
   silent.c_lflag &= ~(tcflag_t)ECHO;
-  TRY(fs_write(fd, "/dev/tty", prompt, strlen(prompt)));
   if (tcsetattr(fd, TCSAFLUSH, &silent) != 0) return err_errno(errno, "asking on the terminal");
-  Error *err = read_answer(fd, room, out_len, cancel);
+  Error *err = fs_write(fd, "/dev/tty", prompt, strlen(prompt));
+  if (!err) err = read_answer(fd, room, out_len, cancel);
   if (tcsetattr(fd, TCSANOW, &before) != 0 && !err) err = err_errno(errno, "setting the terminal back");
   return err_first(err, fs_write(fd, "/dev/tty", "\n", 1));
 }

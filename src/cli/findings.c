@@ -5,13 +5,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-static char *format(const char *fmt, va_list args) PRINTF_LIKE(1, 0);
-static char *format(const char *fmt, va_list args) {
-  char *text = NULL;
-  CHECK(vasprintf(&text, fmt, args) >= 0);
-  return text;
-}
-
 static void append(Findings *list, FindingLevel level, const char *area, char *take_text) {
   list->items = (Finding *)mem_resize(list->items, list->len + 1, sizeof *list->items);
   list->items[list->len++] = (Finding){.level = level, .area = area, .text = take_text};
@@ -22,7 +15,7 @@ static void append(Findings *list, FindingLevel level, const char *area, char *t
 void findings_add(Findings *list, FindingLevel level, const char *area, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
-  append(list, level, area, format(fmt, args));
+  append(list, level, area, mem_vprintf(fmt, args));
   va_end(args);
 }
 
@@ -32,7 +25,7 @@ void findings_hint(Findings *list, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
   free(last->hint);
-  last->hint = format(fmt, args);
+  last->hint = mem_vprintf(fmt, args);
   va_end(args);
 }
 

@@ -44,10 +44,9 @@ void table_cell_bytes(Table *table, Bytes text) {
 void table_cell(Table *table, const char *text) { table_cell_bytes(table, bytes_str(text ? text : "")); }
 
 void table_cellf(Table *table, const char *fmt, ...) {
-  AUTO_FREE char *text = NULL;
   va_list args;
   va_start(args, fmt);
-  CHECK(vasprintf(&text, fmt, args) >= 0);
+  AUTO_FREE char *text = mem_vprintf(fmt, args);
   va_end(args);
   table_cell(table, text);
 }

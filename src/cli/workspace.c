@@ -65,8 +65,7 @@ static bool lock_dir(const char *path, int *out_fd) {
   if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) return false;
   /* Somebody may have taken it for left over before it was locked. */
   if (fstat(fd, &held) != 0 || stat(path, &named) != 0 || held.st_ino != named.st_ino) return false;
-  *out_fd = fd;
-  fd = -1;
+  *out_fd = fd_steal(&fd);
   return true;
 }
 
@@ -310,7 +309,10 @@ char *short_id(const Uuid *id, char out[SHORT_ID_LEN]) {
 
 json_t *json_count(uint64_t n) { return json_integer(n > INT64_MAX ? INT64_MAX : (json_int_t)n); }
 
-json_t *json_seconds(uint64_t ns) { return json_real((double)(ns / 1000000) / 1000.0); }
+json_t *json_seconds(uint64_t ns) {
+  uint64_t ms = ns / 1000000;
+  return json_real((double)ms / 1000.0);
+}
 
 char *json_text(const json_t *doc) {
   char *text = json_dumps(doc, JSON_COMPACT | JSON_REAL_PRECISION(15));

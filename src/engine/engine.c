@@ -21,10 +21,7 @@ void server_info_free(ServerInfo *info) {
 }
 
 void check_report_add(CheckReport *report, bool passed, const char *name, const char *expected, const char *found) {
-  if (report->len == report->cap) {
-    report->cap = report->cap ? report->cap * 2 : 16;
-    report->items = (CheckItem *)mem_resize(report->items, report->cap, sizeof(CheckItem));
-  }
+  MEM_ROOM(report->items, report->len, report->cap, 16);
   report->items[report->len++] = (CheckItem){
       .name = mem_strdup(name), .expected = mem_strdup(expected), .found = mem_strdup(found), .passed = passed};
 }

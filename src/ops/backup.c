@@ -151,6 +151,7 @@ static SnapshotKind kind_of(const Snapshot *parent, BackupMode mode) {
 
 /* For each repository's buffers; 0: no limit. */
 static uint64_t memory_share(const Ops *ops, const BackupRequest *request) {
+  CHECK(request->repos_len > 0);
   return ops->memory_bytes ? (ops->memory_bytes - OPS_MEMORY_OWN) / request->repos_len : 0;
 }
 

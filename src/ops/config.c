@@ -174,27 +174,14 @@ void config_free(Config *take) {
 /* ---- where it is ---------------------------------------------------------------------------------------------------
  */
 
-/* $VARIABLE/holdfast or $HOME/otherwise/holdfast; NULL without a home. */
-static char *home_dir(const char *variable, const char *otherwise) {
-  const char *base = getenv(variable);
-  if (base && base[0] == '/') return mem_printf("%s/holdfast", base);
-  const char *home = getenv("HOME");
-  return home && home[0] == '/' ? mem_printf("%s/%s/holdfast", home, otherwise) : NULL;
-}
-
 char *config_default_path(void) {
   static const char system_path[] = "/etc/holdfast/holdfast.yaml";
   if (geteuid() != 0) {
-    AUTO_FREE char *dir = home_dir("XDG_CONFIG_HOME", ".config");
+    AUTO_FREE char *dir = fs_user_dir("XDG_CONFIG_HOME", ".config");
     AUTO_FREE char *path = dir ? fs_join(dir, "holdfast.yaml") : NULL;
     if (path && fs_exists(path)) return STEAL(path);
   }
   return fs_exists(system_path) ? mem_strdup(system_path) : NULL;
-}
-
-char *config_default_state_dir(void) {
-  char *dir = geteuid() == 0 ? NULL : home_dir("XDG_STATE_HOME", ".local/state");
-  return dir ? dir : mem_strdup("/var/lib/holdfast");
 }
 
 /* ---- what it says --------------------------------------------------------------------------------------------------

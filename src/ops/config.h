@@ -172,8 +172,6 @@ void config_free(Config *take);
 /* "/etc/holdfast/holdfast.yaml", for others than root $XDG_CONFIG_HOME/holdfast/holdfast.yaml before it; NULL when
  * there is none. Owned. */
 char *config_default_path(void);
-/* /var/lib/holdfast for root, else $XDG_STATE_HOME/holdfast or ~/.local/state/holdfast. Owned. */
-char *config_default_state_dir(void);
 
 const ConfigFile *config_main(const Config *config); /* never NULL: without a file everything in it is unset */
 const char *config_path(const Config *config);       /* NULL: no main file */

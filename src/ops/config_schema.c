@@ -15,7 +15,7 @@ enum { TEXT_MAX = 64 * 1024, LIST_MAX = 10000 };
 #define PART(Struct, member, fields) CYAML_FIELD_MAPPING_PTR(#member, OPTIONAL_PTR, Struct, member, fields)
 #define TEXTS(Struct, member) CYAML_FIELD_SEQUENCE(#member, OPTIONAL_PTR, Struct, member, &text_value, 0, LIST_MAX)
 #define PARTS_AS(key, Struct, member, value) \
-  CYAML_FIELD_SEQUENCE(key, OPTIONAL_PTR, Struct, member, &value, 0, LIST_MAX)
+  CYAML_FIELD_SEQUENCE(key, OPTIONAL_PTR, Struct, member, &(value), 0, LIST_MAX)
 #define PARTS(Struct, member, value) PARTS_AS(#member, Struct, member, value)
 #define VALUE(name, Struct, fields) \
   static const cyaml_schema_value_t name = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, Struct, fields)}

@@ -102,6 +102,7 @@ static char *sentence(const Protection *p, const ProtectionRow *row, uint64_t no
   if (p->state == PROTECTION_NEVER)
     return s && s->last_attempt_ns ? mem_printf("never backed up%s: the last attempt failed: %s", where, error)
                                    : mem_printf("never backed up%s", where);
+  CHECK(s); /* no status: it was never backed up */
   uint64_t last = s->last_success_ns > s->last_snapshot_ns ? s->last_success_ns : s->last_snapshot_ns;
   str_duration(now_ns > last ? now_ns - last : 0, age);
   str_duration(p->allowed_ns, limit);

@@ -97,9 +97,9 @@ Error *ops_list_snapshots(const Ops *ops, Repo *repo, const char *text, Snapshot
   if (!text) return list_of(ops, repo, NULL, out);
   SeriesList series = {0};
   TRY(series_list_readable(repo, &series, ops->cancel));
-  const Series *found;
+  const Series *found = NULL;
   Error *err = ops_find_series(ops, repo, &series, text, &found);
-  if (!err) err = list_named(ops, repo, &series, found, out);
+  if (found) err = list_named(ops, repo, &series, found, out);
   series_list_free(&series);
   return err;
 }

@@ -51,10 +51,7 @@ static Error *parser_error(const Builder *b) {
 }
 
 static void append(YamlNode *parent, YamlNode *take) {
-  if (parent->len == parent->cap) {
-    parent->cap = parent->cap ? parent->cap * 2 : 4;
-    parent->items = (YamlNode **)mem_resize(parent->items, parent->cap, sizeof(YamlNode *));
-  }
+  MEM_ROOM(parent->items, parent->len, parent->cap, 4);
   parent->items[parent->len++] = take;
 }
 
@@ -177,10 +174,9 @@ Error *yaml_tree_parse(Bytes text, const char *name, YamlNode **out) {
 void problem_add(Problems *problems, unsigned line, const char *fmt, ...) {
   size_t at = problems->count++;
   if (at >= PROBLEMS_MAX) return;
-  char *text = NULL;
   va_list args;
   va_start(args, fmt);
-  CHECK(vasprintf(&text, fmt, args) >= 0);
+  char *text = mem_vprintf(fmt, args);
   va_end(args);
   problems->list[at] = (Problem){.line = line, .order = at, .text = text};
 }

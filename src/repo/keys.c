@@ -11,8 +11,10 @@ Keys *keys_new(const Uuid *repo, const uint8_t root[KEY_LEN]) {
   kdf_hkdf(root, salt, "holdfast/mac", bytes(NULL, 0), keys->mac);
   kdf_hkdf(root, salt, "holdfast/chunker", bytes(NULL, 0), keys->chunker);
   kdf_hkdf(root, salt, "holdfast/split", bytes(NULL, 0), keys->split);
-  for (uint8_t type = 1; type <= FRAME_TYPE_MAX; type++)
-    kdf_hkdf(root, salt, "holdfast/id", bytes(&type, 1), keys->id[type]);
+  for (unsigned type = 1; type <= FRAME_TYPE_MAX; type++) {
+    const uint8_t label = (uint8_t)type;
+    kdf_hkdf(root, salt, "holdfast/id", bytes(&label, 1), keys->id[type]);
+  }
   return keys;
 }
 

@@ -30,8 +30,8 @@ void series_free(Series *series);
 void series_list_free(SeriesList *list);
 /* Newest revisions, by name. */
 Error *series_list(Repo *repo, SeriesList *out, Cancel *cancel) NODISCARD;
-/* The same without the damaged ones, so that the other sources go on: before a missing name is taken for a new source,
- * ask series_maybe_broken. */
+/* Leaves out the records that do not open (out->broken says why), so that the other sources go on: before a missing
+ * name is taken for a new source, ask series_maybe_broken. */
 Error *series_list_readable(Repo *repo, SeriesList *out, Cancel *cancel) NODISCARD;
 const Series *series_by_name(const SeriesList *list, const char *name); /* NULL when absent */
 /* For whoever did not find a source: ERR_CORRUPT when it may be the one whose record does not open, else NULL. */

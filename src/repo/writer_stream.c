@@ -201,6 +201,7 @@ Error *writer_stream_buffer(WriterStream *s, uint8_t **out, size_t *out_cap) {
   size_t least = s->pages ? PAGE_FRAME_SIZE : WRITER_BLOCK_SIZE / 4;
   bool jobs_full = s->block && s->block->jobs_len + 1 >= BLOCK_JOBS;
   if (!s->block || WRITER_BLOCK_SIZE - s->used < least || jobs_full) TRY(next_block(s));
+  CHECK(s->block);
   *out = s->block->data + s->used;
   *out_cap = WRITER_BLOCK_SIZE - s->used;
   if (s->pages) *out_cap -= *out_cap % PAGE_FRAME_SIZE;

@@ -45,13 +45,6 @@ Error *file_put_commit(StorePut *take, Cancel *cancel) NODISCARD;
 void file_put_abort(StorePut *take);
 Error *file_list(Store *store, const char *prefix, StoreVisit *visit, void *ctx, Cancel *cancel) NODISCARD;
 
-/* Moves a descriptor out of an AUTO_FD. */
-static inline int fd_steal(int *fd) {
-  int stolen = *fd;
-  *fd = -1;
-  return stolen;
-}
-
 static inline uint64_t file_modified_ns(const struct stat *st) {
   if (st->st_mtim.tv_sec < 0) return 0;
   return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;

@@ -187,6 +187,13 @@ char *fs_join(const char *dir, const char *name) {
   return mem_printf("%s%s%s", dir, str_ends(dir, "/") ? "" : "/", name);
 }
 
+char *fs_user_dir(const char *variable, const char *otherwise) {
+  const char *base = getenv(variable);
+  if (base && base[0] == '/') return mem_printf("%s/holdfast", base);
+  const char *home = getenv("HOME");
+  return home && home[0] == '/' ? mem_printf("%s/%s/holdfast", home, otherwise) : NULL;
+}
+
 Error *fs_absolute(const char *path, char **out) {
   AUTO_FREE char *cwd = NULL;
   if (*path != '/' && !(cwd = getcwd(NULL, 0))) return err_errno(errno, "finding the working directory");

@@ -16,6 +16,12 @@ static inline void fd_cleanup(int *fd) {
   if (*fd >= 0) close(*fd);
 }
 #define AUTO_FD __attribute__((cleanup(fd_cleanup)))
+/* What STEAL is for pointers. */
+static inline int fd_steal(int *fd) {
+  int stolen = *fd;
+  *fd = -1;
+  return stolen;
+}
 
 /* flags as open(2); O_CLOEXEC is added. */
 Error *fs_open(const char *path, int flags, mode_t mode, int *out_fd) NODISCARD;
@@ -43,6 +49,9 @@ bool fs_exists(const char *path);
 /* Owned absolute path without "." and ".." and double slashes, resolved as text against the working directory. */
 Error *fs_absolute(const char *path, char **out) NODISCARD;
 char *fs_join(const char *dir, const char *name); /* owned */
+/* A user's folder for holdfast: $VARIABLE/holdfast or $HOME/otherwise/holdfast (only absolute values count); NULL
+ * without a home. Owned. */
+char *fs_user_dir(const char *variable, const char *otherwise);
 /* Raises the limit of open files as far as this process may (to 64 Ki at most); returns it. */
 uint32_t fs_open_files_limit(void);
 /* Bytes free for us on the file system that holds path. */

@@ -242,6 +242,38 @@ def difference(want, got):
     return "\n".join(lines[:20])
 
 
+FRAME = 128 << 10
+
+
+def frames_with_data(path):
+    """Bytes of the file in frames that are not all hole: holes are kept by whole frames."""
+    total, at, size = 0, 0, os.path.getsize(path)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        while at < size:
+            data = os.lseek(fd, at, os.SEEK_DATA)
+            begin = max(at, data // FRAME * FRAME)
+            at = min(size, -(-os.lseek(fd, data, os.SEEK_HOLE) // FRAME) * FRAME)
+            total += at - begin
+    except OSError:
+        pass  # nothing but a hole from there on
+    finally:
+        os.close(fd)
+    return total
+
+
+def most_allocated(root):
+    """What a restored copy may take on disk, but for what the file system rounds."""
+    return sum(frames_with_data(path) for path in walk_files(root))
+
+
+def walk_files(root):
+    for folder, _, names in os.walk(os.fsencode(root)):
+        for name in names:
+            path = os.path.join(folder, name)
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                yield path
+
+
 def allocated(root):
-    return sum(os.lstat(os.path.join(folder, name)).st_blocks * 512
-               for folder, _, names in os.walk(os.fsencode(root)) for name in names)
+    return sum(os.lstat(path).st_blocks * 512 for path in walk_files(root))

@@ -7,6 +7,7 @@
 #include "sys/sim.h"
 
 #include "repo_tools.h"
+#include "seeds.h"
 #include "testing.h"
 
 #define YEAR_NS (365 * 24 * 3600 * NS_PER_SECOND)
@@ -36,7 +37,7 @@ static void check_all(Repo *repo, const Made *made, size_t len) {
 /* Several machines, each with a clock of its own, take turns with one source. */
 static void test_clocks_apart(void **state UNUSED) {
   const uint64_t clocks[] = {START_NS, START_NS + YEAR_NS, START_NS - YEAR_NS, 0, START_NS + 1, 40 * YEAR_NS};
-  uint64_t seed = 1;
+  uint64_t seed = seeds_begin(1);
   Sys *sys = sim_new(3, 2);
   Store *store = store_memory_new(sys);
   sim_set_now(sys, START_NS);
@@ -85,7 +86,7 @@ static void set_clock(void *ctx, const char *op UNUSED, const char *key UNUSED, 
 }
 
 static void test_clock_set_meanwhile(void **state UNUSED) {
-  uint64_t seed = 2;
+  uint64_t seed = seeds_begin(2);
   Sys *sys = sim_new(4, 2);
   sim_set_now(sys, START_NS);
   Store *store = store_memory_new(sys);
@@ -117,6 +118,7 @@ static void test_clock_set_meanwhile(void **state UNUSED) {
 }
 
 int main(void) {
+  seeds_say();
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_clocks_apart),

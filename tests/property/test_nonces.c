@@ -17,6 +17,7 @@
 
 #include "nonce_watch.h"
 #include "repo_tools.h"
+#include "seeds.h"
 #include "testing.h"
 
 /* ---- recording
@@ -155,19 +156,21 @@ static Repo *open_recorded(Sys *sys, Store *inner, const char *cache, Record *r,
   return repo;
 }
 
-/* Backups that fail or die at every third operation, each resumed. */
+/* Backups that fail or die at every third operation, each resumed; further rounds at those between. */
 static void test_aborted_and_resumed(void **state UNUSED) {
-  uint64_t seed = 1;
+  uint64_t seed = seeds_begin(1);
+  unsigned rounds = seeds_rounds(36);
   Record *r = record_new();
   Store *store = store_memory_new(sys_real());
   nonce_watch_begin();
   repo_free(tools_init(sys_real(), store, NULL));
   Model model = tools_model(&seed);
-  for (uint64_t n = 2; n < 110; n += 3) {
+  for (unsigned round = 0; round < rounds; round++) {
+    uint64_t n = 2 + round % 36 * 3 + round / 36 % 3;
     tools_change(&model, &seed);
     tools_add_random(&model, "long", false, 300 * 1000, &seed);
     const FaultKind kinds[] = {FAULT_DEAD, FAULT_IO, FAULT_AFTER, FAULT_NO_SPACE};
-    Repo *repo = open_recorded(sys_real(), store, NULL, r, n, kinds[n % 4]);
+    Repo *repo = open_recorded(sys_real(), store, NULL, r, n, kinds[(n + round / 108) % 4]);
     ModelBackup how = {.source = "m"};
     Snapshot s;
     Error *err = model_backup(repo, &model, &how, &s, NULL);
@@ -178,9 +181,9 @@ static void test_aborted_and_resumed(void **state UNUSED) {
     tools_backup(repo, &model, NULL);
     repo_free(repo);
   }
-  expect_never_repeated(500);
-  assert_true(expect_salts_unique(r) > 100);
-  assert_true(expect_boxes_unique(r) > 10);
+  expect_never_repeated(rounds * 10);
+  assert_in_range(expect_salts_unique(r), rounds * 4, SIZE_MAX);
+  assert_true(expect_boxes_unique(r) > rounds / 4);
   Repo *repo = tools_open(sys_real(), store, NULL);
   expect_numbers_unique(repo);
   tools_expect_clean(repo);
@@ -198,7 +201,7 @@ static void copy_file(const char *from, const char *to) {
 
 /* Two machines that were one: the same cache, the same state, both go on. */
 static void test_cloned_cache(void **state UNUSED) {
-  uint64_t seed = 2;
+  uint64_t seed = seeds_begin(2);
   char template[] = "/tmp/holdfast-clone-XXXXXX";
   assert_non_null(mkdtemp(template));
   AUTO_FREE char *cache_a = fs_join(template, "a"), *cache_b = fs_join(template, "b");
@@ -217,7 +220,7 @@ static void test_cloned_cache(void **state UNUSED) {
     AUTO_FREE char *from = fs_join(a->cache_dir, segments.items[i]), *to = fs_join(b->cache_dir, segments.items[i]);
     copy_file(from, to);
   }
-  for (int i = 0; i < 3; i++) {
+  for (unsigned i = seeds_rounds(3); i > 0; i--) {
     tools_change(&model, &seed);
     tools_backup(a, &model, NULL);
     tools_backup(b, &model, NULL);
@@ -292,7 +295,7 @@ static Error *see_entry(void *ctx, const TreeEntry *entry) {
 
 static void test_user_file_is_a_node(void **state UNUSED) {
   static const TreeWalk walk = {.skip = see_tree, .entry = see_entry};
-  uint64_t seed = 4;
+  uint64_t seed = seeds_begin(4);
   Store *store = store_memory_new(sys_real());
   Repo *repo = tools_init(sys_real(), store, NULL);
   Model model = tools_model(&seed);
@@ -323,6 +326,7 @@ static void test_user_file_is_a_node(void **state UNUSED) {
 }
 
 int main(void) {
+  seeds_say();
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_aborted_and_resumed),

@@ -10,6 +10,7 @@
 #include "store/store_memory.h"
 
 #include "repo_tools.h"
+#include "seeds.h"
 #include "testing.h"
 
 enum { MASK = 0xa5, WINDOW = 1 << 20 };
@@ -92,7 +93,7 @@ static void hide_all(Search *s, const Repo *repo) {
 }
 
 static void test_closed(void **state UNUSED) {
-  uint64_t seed = 5;
+  uint64_t seed = seeds_begin(5);
   Search s = {.window = (uint8_t *)mem_pages(WINDOW)};
   Store *store = store_memory_new(sys_real());
   Repo *repo = tools_init(sys_real(), store, NULL);
@@ -119,7 +120,7 @@ static void test_closed(void **state UNUSED) {
 
 /* While it is open: the long-lived keys in their guarded block only. */
 static void test_open(void **state UNUSED) {
-  uint64_t seed = 6;
+  uint64_t seed = seeds_begin(6);
   Search s = {.window = (uint8_t *)mem_pages(WINDOW)};
   Store *store = store_memory_new(sys_real());
   repo_free(tools_init(sys_real(), store, NULL));
@@ -164,6 +165,7 @@ static void test_guarded_block(void **state UNUSED) {
 }
 
 int main(void) {
+  seeds_say();
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_closed),

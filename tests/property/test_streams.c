@@ -7,6 +7,7 @@
 #include "sys/sim.h"
 
 #include "repo_tools.h"
+#include "seeds.h"
 #include "testing.h"
 
 enum { READERS = 3 };
@@ -150,7 +151,7 @@ static Model make_model(uint64_t *seed) {
 
 static void round_trip(Sys *sys, uint64_t round) {
   static const Shape shapes[] = {{1, 0, NULL}, {3, 0, NULL}, {2, 24 * MIB, NULL}, {4, 1, NULL}};
-  uint64_t seed = round * 100;
+  uint64_t seed = seeds_begin(round * 100);
   Shape shape = shapes[round % NELEMS(shapes)];
   Store *store = store_memory_new(sys);
   Repo *repo = tools_init(sys, store, NULL);
@@ -173,21 +174,21 @@ static void round_trip(Sys *sys, uint64_t round) {
 }
 
 static void test_real_threads(void **state UNUSED) {
-  for (uint64_t round = 0; round < 12; round++) round_trip(sys_real(), round);
+  unsigned rounds = seeds_rounds(12);
+  for (uint64_t round = 0; round < rounds; round++) round_trip(sys_real(), round);
 }
 
-/* Under ThreadSanitizer one real thread at a time has nothing to show and takes long. */
 static void test_any_interleaving(void **state UNUSED) {
-#ifndef __SANITIZE_THREAD__
-  for (uint64_t round = 0; round < 24; round++) {
-    Sys *sys = sim_new(round + 1, 2);
+  unsigned rounds = SEEDS_REAL_THREADS_ONLY ? 0 : seeds_rounds(24);
+  for (uint64_t round = 0; round < rounds; round++) {
+    Sys *sys = sim_new(seeds_begin(round + 1), 2);
     round_trip(sys, round);
     sim_free(sys);
   }
-#endif
 }
 
 int main(void) {
+  seeds_say();
   secret_init();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_real_threads),

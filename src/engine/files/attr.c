@@ -186,10 +186,7 @@ static int read_value(const XattrSource *from, const char *name, Buf *values, si
 }
 
 static Xattr *next_xattr(Attrs *attrs, size_t used) {
-  if (used == attrs->xattrs_cap) {
-    attrs->xattrs_cap = attrs->xattrs_cap ? attrs->xattrs_cap * 2 : 8;
-    attrs->xattrs = (Xattr *)mem_resize(attrs->xattrs, attrs->xattrs_cap, sizeof(Xattr));
-  }
+  MEM_ROOM(attrs->xattrs, used, attrs->xattrs_cap, 8);
   return &attrs->xattrs[used];
 }
 

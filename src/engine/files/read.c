@@ -71,6 +71,21 @@ bool read_unchanged(const ParentEntry *parent, const ReadItem *item, uint64_t pa
          (uint64_t)ctime < parent->read_ns - TRUST_AGE_SECONDS * NS_PER_SECOND;
 }
 
+Error *reader_keep(Reader *reader, const ReadItem *item, Bytes path, const ParentEntry *parent) {
+  ReadShared *shared = reader->shared;
+  Entry entry = attr_entry(reader->attrs, path, item->st);
+  entry.device = item->device;
+  entry.size = parent->entry.size;
+  /* The change time covers the extended attributes too. */
+  entry.xattrs = parent->entry.xattrs;
+  entry.xattrs_len = parent->entry.xattrs_len;
+  TRY(shared->sink->ops->keep(shared->sink, &entry));
+  read_count(&shared->counts.files, 1);
+  read_count(&shared->counts.unchanged_files, 1);
+  read_count(&shared->counts.bytes, entry.size);
+  return NULL;
+}
+
 static Error *keep_if_unchanged(Reader *reader, const ReadItem *item, bool *kept) {
   ReadShared *shared = reader->shared;
   if (shared->plan->mode == BACKUP_FULL) return NULL;
@@ -80,17 +95,8 @@ static Error *keep_if_unchanged(Reader *reader, const ReadItem *item, bool *kept
   RotateRecord record;
   if (!found || !read_unchanged(&parent, item, parent.entry.size)) return NULL;
   if (rotate_record_of(&parent.entry, &record)) return NULL; /* content of another file, unpacked */
-  Entry entry = attr_entry(reader->attrs, item->path, item->st);
-  entry.device = item->device;
-  /* The change time covers the extended attributes too. */
-  entry.xattrs = parent.entry.xattrs;
-  entry.xattrs_len = parent.entry.xattrs_len;
-  TRY(shared->sink->ops->keep(shared->sink, &entry));
-  read_count(&shared->counts.files, 1);
-  read_count(&shared->counts.unchanged_files, 1);
-  read_count(&shared->counts.bytes, entry.size);
   *kept = true;
-  return NULL;
+  return reader_keep(reader, item, item->path, &parent);
 }
 
 /* ---- opening ---- */

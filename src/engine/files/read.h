@@ -65,6 +65,8 @@ void reader_close(const ReadItem *item, const OpenFile *file); /* after reader_o
 Entry reader_entry(Reader *reader, const ReadItem *item, const OpenFile *file);
 /* What the parent has at `path` proves that a file with `st` did not change since. `size` is compared to st's. */
 bool read_unchanged(const ParentEntry *parent, const ReadItem *item, uint64_t parent_size);
+/* Keeps what the parent has there, under `path`, with the attributes found now. */
+Error *reader_keep(Reader *reader, const ReadItem *item, Bytes path, const ParentEntry *parent) NODISCARD;
 bool read_stat_equal(const struct stat *a, const struct stat *b);
 void read_notice(ReadShared *shared, NoticeLevel level, Bytes path, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* Says how many notices were held back, once all is read. */

@@ -187,10 +187,7 @@ static void leave_others(Restore *job, Bytes path) {
 }
 
 static void push_directory(Restore *job, const Entry *entry, bool used) {
-  if (job->len == job->cap) {
-    job->cap = job->cap ? job->cap * 2 : 16;
-    job->dirs = (OpenDir *)mem_resize(job->dirs, job->cap, sizeof(OpenDir));
-  }
+  MEM_ROOM(job->dirs, job->len, job->cap, 16);
   Entry bare = *entry;
   bare.path = bytes(NULL, 0);
   job->dirs[job->len++] = (OpenDir){.path_len = entry->path.len, .used = used, .entry = entry_copy(&bare)};

@@ -197,17 +197,8 @@ static Error *keep_unpacked(Reader *reader, const ReadItem *item, Bytes plain, b
   RotateRecord record;
   TRY(shared->sink->ops->parent(shared->sink, plain, &parent, &found));
   if (!found || !rotate_record_of(&parent.entry, &record) || !read_unchanged(&parent, item, record.size)) return NULL;
-  Entry entry = attr_entry(reader->attrs, plain, item->st);
-  entry.device = item->device;
-  entry.size = parent.entry.size;
-  entry.xattrs = parent.entry.xattrs;
-  entry.xattrs_len = parent.entry.xattrs_len;
-  TRY(shared->sink->ops->keep(shared->sink, &entry));
-  read_count(&shared->counts.files, 1);
-  read_count(&shared->counts.unchanged_files, 1);
-  read_count(&shared->counts.bytes, entry.size);
   *handled = true;
-  return NULL;
+  return reader_keep(reader, item, plain, &parent);
 }
 
 Error *rotate_store(Reader *reader, const ReadItem *item, bool *handled) {

@@ -36,10 +36,7 @@ static void leave_others(TreeDirs *dirs, Bytes path) {
 }
 
 static void push(TreeDirs *dirs, const Entry *entry) {
-  if (dirs->len == dirs->cap) {
-    dirs->cap = dirs->cap ? dirs->cap * 2 : 16;
-    dirs->pending = (PendingDir *)mem_resize(dirs->pending, dirs->cap, sizeof(PendingDir));
-  }
+  MEM_ROOM(dirs->pending, dirs->len, dirs->cap, 16);
   Entry bare = *entry;
   bare.path = bytes(NULL, 0);
   dirs->pending[dirs->len++] = (PendingDir){.path_len = entry->path.len, .entry = entry_copy(&bare)};

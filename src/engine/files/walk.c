@@ -22,10 +22,7 @@ void names_free(NameList *names) {
 }
 
 static void names_add(NameList *names, const char *name) {
-  if (names->len == names->cap) {
-    names->cap = names->cap ? names->cap * 2 : 16;
-    names->offsets = (size_t *)mem_resize(names->offsets, names->cap, sizeof(size_t));
-  }
+  MEM_ROOM(names->offsets, names->len, names->cap, 16);
   names->offsets[names->len++] = names->text.len;
   buf_add(&names->text, name, strlen(name) + 1);
 }
@@ -146,10 +143,7 @@ static void enter(Walk *walk) {
   if (!dir) return;
   const WalkOps *ops = walk->spec->ops;
   if (ops->listed) ops->listed(walk->spec->ctx, buf_bytes(&walk->path), dir, &frame.names);
-  if (walk->depth == walk->cap) {
-    walk->cap = walk->cap ? walk->cap * 2 : 32;
-    walk->frames = (Frame *)mem_resize(walk->frames, walk->cap, sizeof(Frame));
-  }
+  MEM_ROOM(walk->frames, walk->depth, walk->cap, 32);
   walk->frames[walk->depth++] = frame;
   dirref_drop(walk->self);
   walk->self = dir;

@@ -9,16 +9,24 @@
 /* ---- numbers -------------------------------------------------------------------------------------------------------
  */
 
+/* To the bit: 0.0 and -0.0 are two numbers here. */
+static bool is_same(double a, double b) {
+  uint64_t x, y;
+  memcpy(&x, &a, sizeof x);
+  memcpy(&y, &b, sizeof y);
+  return x == y;
+}
+
 /* Both by the C library's rules, which later versions of SQLite keep, and by this SQLite's, which differ in the last
  * place at times. */
 static bool reads_back(sqlite3_stmt *cast, const char *text, double value) {
   double back = strtod(text, NULL);
-  if (memcmp(&back, &value, sizeof value) != 0) return false;
+  if (!is_same(back, value)) return false;
   (void)sqlite3_bind_text(cast, 1, text, -1, SQLITE_STATIC);
   back = sqlite3_step(cast) == SQLITE_ROW ? sqlite3_column_double(cast, 0) : 0;
   (void)sqlite3_reset(cast);
   (void)sqlite3_clear_bindings(cast);
-  return memcmp(&back, &value, sizeof value) == 0;
+  return is_same(back, value);
 }
 
 /* m * 2^e, every step of which is exact: m is whole and below 2^53, and so is each power of two. */

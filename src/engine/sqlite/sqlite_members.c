@@ -36,10 +36,7 @@ static void add_member(Search *search, const char *path, const char *tree_path, 
       out->items[i].by_glob = out->items[i].by_glob && by_glob;
       return;
     }
-  if (out->len == search->cap) {
-    search->cap = search->cap ? search->cap * 2 : 16;
-    out->items = mem_resize(out->items, search->cap, sizeof(Member));
-  }
+  MEM_ROOM(out->items, out->len, search->cap, 16);
   out->items[out->len++] = (Member){.path = mem_strdup(path), .tree_path = mem_strdup(tree_path), .by_glob = by_glob};
 }
 
