@@ -514,6 +514,47 @@ static void test_largest_hole(void **state UNUSED) {
 /* ---- the index
  * -------------------------------------------------------------------------------------------------------------- */
 
+/* An entry that gives another frame's place as its own. */
+static void test_index_points_elsewhere(void **state UNUSED) {
+  Forge f = forge_new();
+  FrameId theirs = forge_raw(&f, FRAME_DATA, bytes_str("their bytes"));
+  FrameId ours = keys_frame_id(f.repo->keys, FRAME_DATA, bytes_str("our bytes!!"));
+  Content content = {.kind = CONTENT_LIST};
+  content.list.len = 2; /* so that a restore wants both at once */
+  content.list.pieces[0] = (ContentPiece){.len = 11, .id = theirs};
+  content.list.pieces[1] = (ContentPiece){.len = 11, .id = ours};
+  TreeRoot root = forge_file(&f, 22, &content);
+  forge_flush(&f);
+  /* The same pack again, in a segment of its own, with the one frame under the other id. */
+  AUTO_STRLIST StrList packs = tools_keys(f.store, "packs/");
+  SegmentBuilder *lie = segment_builder_new();
+  for (size_t i = 0; i < packs.len; i++) {
+    Uuid id;
+    StoreStat stat;
+    PackFooter footer;
+    assert_true(pack_name_parse(packs.items[i], &id));
+    assert_ok(store_stat(f.store, packs.items[i], &stat, NULL));
+    assert_ok(pack_read_footer(f.repo, &id, stat.size_bytes, &footer, NULL));
+    bool data = footer.frames[0].type == FRAME_DATA;
+    if (data) footer.frames[0].id = ours;
+    if (data) segment_builder_add(lie, &id, stat.size_bytes, footer.keys, 1, footer.frames, footer.frames_len);
+    pack_footer_free(&footer);
+  }
+  Index *index;
+  uint64_t bytes_out = 0;
+  assert_ok(index_open(f.repo, &index, NULL));
+  assert_ok(index_publish(index, lie, &bytes_out, NULL));
+  index_free(index);
+  segment_builder_free(lie);
+  forge_commit(&f, &root);
+  Reading r = {0};
+  Error *err = restore_root(f.repo, &root, &r);
+  assert_true(err_is(err, ERR_CORRUPT));
+  assert_int_equal(r.good, 0);
+  err_free(err);
+  forge_free(&f);
+}
+
 /* An index that says otherwise than the packs, in each field. */
 static void test_index_disagrees(void **state UNUSED) {
   for (int field = 0; field < 4; field++) {
@@ -598,6 +639,7 @@ int main(void) {
       cmocka_unit_test(test_counts),
       cmocka_unit_test(test_sequence_of_one_leaf),
       cmocka_unit_test(test_largest_hole),
+      cmocka_unit_test(test_index_points_elsewhere),
       cmocka_unit_test(test_index_disagrees),
       cmocka_unit_test(test_snapshot_of_another_name),
       cmocka_unit_test(test_large_segment),
