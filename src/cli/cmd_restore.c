@@ -250,6 +250,15 @@ static bool wants_recovery_point(const RestoreCommand *r) {
   return r->recovery.needed && r->request.overwrite && !args_given(r->ctx->args, OPT_FORCE_RESTORE);
 }
 
+/* The recovery point is the newest snapshot now: the same command again would restore what it was to replace. */
+static void say_what_to_repeat(const RestoreCommand *r) {
+  char id[SHORT_ID_LEN];
+  AUTO_FREE char *source = str_printable(bytes_str(r->picked.snapshot.source));
+  output_warning(r->ctx->output,
+                 "nothing was restored, and the newest snapshot is the recovery point now: to try again, say %s@%s",
+                 source, short_id(&r->picked.snapshot.id, id));
+}
+
 static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResult *result) {
   const ConfigSource *config = config_source_find(r->w.config, r->picked.snapshot.source);
   const ConfigHooks *hooks = config ? config->hooks : NULL;
@@ -264,6 +273,7 @@ static Error *hooked_restore(RestoreCommand *r, const JobStart *job, RestoreResu
   Error *err = ops_restore(&r->w.ops, &r->request, result);
   context_progress_stop(r->ctx);
   if (!err && is_same_source(r)) adopt(r);
+  if (err_is(err, ERR_REFUSED) && r->recovery.made) say_what_to_repeat(r);
   if (err || !hooks) return err;
   return hook_run(&r->w, "after_restore", hooks->after_restore);
 }

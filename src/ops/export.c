@@ -257,6 +257,20 @@ static Error *export_database(Export *e, const TreeEntry *entry, ExportFile *fil
   return err_wrap(err, "exporting %s", shown);
 }
 
+/* A log or journal that a former database of this name left: SQLite would apply it to the new file. */
+static Error *check_beside(const Export *e, const char *path) {
+  static const char *const SUFFIXES[] = {"-journal", "-wal"};
+  for (size_t i = 0; path && e->request->format == EXPORT_DB && i < NELEMS(SUFFIXES); i++) {
+    AUTO_FREE char *beside = mem_printf("%s%s", path, SUFFIXES[i]);
+    AUTO_FREE char *shown = str_printable(bytes_str(beside));
+    struct stat st;
+    if (lstat(beside, &st) == 0)
+      return err_hint(err_new(ERR_NOT_EMPTY, "%s exists, which SQLite would apply to the exported database", shown),
+                      "choose a new name, or remove what the former database left");
+  }
+  return NULL;
+}
+
 static Error *open_target(Export *e, const char *path, ExportFile **out) {
   const ExportRequest *r = e->request;
   if (path) return export_file_create(e->ops->sys, path, r->compression, out);
@@ -291,10 +305,14 @@ static Error *member_path(const Export *e, Bytes tree_path, char **out) {
 static Error *export_one(Export *e, const TreeEntry *entry, bool folder) {
   AUTO_FREE char *path = NULL;
   if (folder) TRY(member_path(e, entry->entry.path, &path));
+  const char *target = folder ? path : e->request->target;
   ExportFile *file;
-  TRY(open_target(e, folder ? path : e->request->target, &file));
+  TRY(check_beside(e, target));
+  TRY(open_target(e, target, &file));
   e->result->entries++;
-  return close_target(e, file, export_database(e, entry, file));
+  Error *err = export_database(e, entry, file);
+  if (!err) err = check_beside(e, target); /* that may have taken long */
+  return close_target(e, file, err);
 }
 
 /* With `folder` NULL they are only counted. */

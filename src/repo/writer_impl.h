@@ -8,7 +8,7 @@
 #include "codec/chunker.h"
 #include "repo/frames.h"
 #include "repo/packer.h"
-#include "repo/pagemap_live.h"
+#include "repo/pagemap.h"
 #include "repo/writer.h"
 #include "sys/queue.h"
 
@@ -71,7 +71,7 @@ typedef struct Bundle {
 } Bundle;
 
 /* A page is stored again for every so many that changed, at most. */
-enum { AGAIN_SHARE = 16 };
+enum { AGAIN_SHARE = 20 };
 
 /* Pages on their way into a delta frame. */
 typedef struct Gather {

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "codec/blake3.h"
+#include "repo/pagemap_live.h"
 #include "repo/writer_impl.h"
 
 /* ---- jobs

@@ -6,6 +6,7 @@ import lzma
 import os
 import random
 import re
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -486,11 +487,11 @@ def test_adopting_a_replaced_database(hf):
     os.replace(other, path)
     refused = hf.run("backup", "sqlite:" + path, "--repo", repo, check=REFUSED)
     assert "source adopt" in refused.err
-    name = re.search(r"source adopt (\S+)`", refused.err).group(1)
-    plan, = hf.ok("source", "adopt", name, "--plan", "--repo", repo, "--json").of("adoption")
+    adopt = shlex.split(re.search(r"`holdfast (source adopt .*?)`", refused.err).group(1))  # as the hint says
+    plan, = hf.ok(*adopt, "--plan", "--json").of("adoption")
     assert plan["changed"] and not plan["adopted"]
     assert hf.run("backup", "sqlite:" + path, "--repo", repo).code == REFUSED
-    hf.ok("source", "adopt", name, "--repo", repo)
+    hf.ok(*adopt)
     hf.backup("sqlite:" + path, "--repo", repo)
     assert "nothing to adopt" in hf.ok("source", "adopt", "sqlite:" + path, "--repo", repo).out
     assert len(snapshots(hf, repo, "sqlite:" + path)) == 2

@@ -218,15 +218,18 @@ def test_a_device_is_no_target(hf):
     repo, device = hf.init(), hf.path("null")
     os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     os.symlink(device, hf.path("link"))
+    os.mkfifo(hf.path("fifo"))
+    os.symlink("fifo", hf.path("stdout"))
     hf.write("single", "single")
     hf.backup("files:" + hf.path("single"), "--repo", repo)
     hf.backup("command:echo", "--name", "output", "--repo", repo)
     for source in ("files:" + hf.path("single"), "output"):
-        for target in ("null", "link"):
+        for target in ("null", "link", "stdout"):
             result = hf.run("restore", source, "--to", hf.path(target), "--confirm", target, "--repo", repo)
             assert result.code == REFUSED
             clear(result, target)
-    assert stat.S_ISCHR(os.lstat(device).st_mode) and os.path.islink(hf.path("link"))
+    assert stat.S_ISCHR(os.lstat(device).st_mode)
+    assert os.path.islink(hf.path("link")) and os.path.islink(hf.path("stdout"))
 
 
 def test_the_mark_of_an_unfinished_restore_is_content_too(hf):

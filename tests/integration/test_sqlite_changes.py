@@ -82,12 +82,27 @@ def test_restore_is_refused_while_an_idle_application_has_it_open(hf):
     db.execute("DELETE FROM t WHERE a>10")
     result = hf.run("restore", "sqlite:" + path, "--to", path, "--confirm", "app.db", "--repo", repo, check=11)
     assert "process %d uses the database" % os.getpid() in result.err
+    assert "app.db@" + snapshot[:8] in result.err  # the recovery point is the newest now
     assert db.execute("SELECT count(*) FROM t").fetchone() == (10,)
     db.close()
     assert len(content(path)) == 10
     hf.ok("restore", "sqlite:%s@%s" % (path, snapshot), "--to", path, "--confirm", "app.db", "--repo", repo)
     assert len(content(path)) == 400
     assert [name for name in os.listdir(hf.home) if name.startswith("app.db-")] == []
+
+
+def test_export_does_not_go_beside_an_old_log(hf):
+    """SQLite would apply it to the new file."""
+    repo, path, target = hf.init(), hf.path("app.db"), hf.path("out.db")
+    make(path).close()
+    hf.backup("sqlite:" + path, "--repo", repo)
+    for suffix in ("-wal", "-journal"):
+        hf.write("out.db" + suffix, "left")
+        result = hf.run("export", "sqlite:" + path, "--format", "db", "--to", target, "--repo", repo, check=14)
+        assert "out.db%s exists" % suffix in result.err and not os.path.exists(target)
+        os.unlink(target + suffix)
+    hf.ok("export", "sqlite:" + path, "--format", "db", "--to", target, "--repo", repo)
+    assert content(target) == content(path)
 
 
 def test_a_destroyed_database_of_a_pattern_is_no_success(hf):

@@ -470,6 +470,46 @@ static void test_every_snapshot_named(void **state) {
   assert_true(both);
 }
 
+/* Two snapshots that share most of their tree: what is lost in the shared part is reported for both. */
+static void test_shared_part_named_twice(void **state UNUSED) {
+  enum { FILES = 1500 };
+  uint64_t seed = 31;
+  Store *store = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), store, NULL);
+  Model model = {0};
+  for (int i = 0; i < FILES; i++) {
+    AUTO_FREE char *path = mem_printf("folder/file-%05d", i);
+    tools_add_random(&model, path, false, 100, &seed);
+  }
+  tools_add_random(&model, "a-first", false, 300 * 1000, &seed); /* in the part of the tree that stays */
+  tools_backup(repo, &model, NULL);
+  Model before = model_copy(&model);
+  tools_add_random(&model, "zz-last", false, 100, &seed);
+  tools_backup(repo, &model, NULL);
+  tools_expect_clean(repo);
+  SnapshotList list;
+  assert_ok(snapshot_list(repo, NULL, &list, NULL, NULL, NULL));
+  AUTO_STRLIST StrList packs = tools_keys(store, "packs/");
+  unsigned both = 0;
+  for (size_t i = 0; i < packs.len; i++) {
+    AUTO_BUF Buf body = tools_get(store, packs.items[i]);
+    assert_ok(store_remove(store, packs.items[i], NULL));
+    for (size_t k = 0; k < list.len; k++) {
+      Error *lost = model_compare(repo, &list.items[k], k ? &model : &before, NULL);
+      assert_int_equal(verify_names(repo, 1, list.items[k].key), lost != NULL);
+      both += lost != NULL;
+      err_free(lost);
+    }
+    tools_set(store, packs.items[i], buf_bytes(&body));
+  }
+  assert_true(both > packs.len);
+  snapshot_list_free(&list);
+  model_free(&model);
+  model_free(&before);
+  repo_free(repo);
+  store_free(store);
+}
+
 int main(void) {
   seeds_say();
   secret_init();
@@ -483,6 +523,7 @@ int main(void) {
       cmocka_unit_test(test_restore_damaged),
       cmocka_unit_test(test_restore_despite),
       cmocka_unit_test(test_every_snapshot_named),
+      cmocka_unit_test(test_shared_part_named_twice),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "codec/secret.h"
+#include "repo/frames.h"
 #include "repo/packer.h"
 #include "repo/pagemap.h"
 #include "repo/restore.h"
@@ -304,13 +305,15 @@ static void test_garbage_under_an_id(void **state UNUSED) {
   expect_refused(&f, &root, 3);
 }
 
-/* A frame that is shorter than the map says; a slice that reaches behind its frame. */
+/* A frame that is shorter than the map says; a slice that reaches behind its frame; a map that is shorter than the
+ * file. */
 static void test_maps_beyond_frames(void **state UNUSED) {
-  for (int kind = 0; kind < 2; kind++) {
+  for (int kind = 0; kind < 3; kind++) {
     Forge f = forge_new();
     FrameId id = forge_raw(&f, FRAME_DATA, bytes_str("0123456789"));
     Content content = one_piece(&id, 4000);
     if (kind == 1) content = (Content){.kind = CONTENT_SLICE, .slice = {.id = id, .offset = 8, .len = 4000}};
+    if (kind == 2) content = one_piece(&id, 10);
     TreeRoot root = forge_file(&f, 4000, &content);
     forge_commit(&f, &root);
     Reading r = {0};
@@ -511,6 +514,60 @@ static void test_largest_hole(void **state UNUSED) {
 /* ---- the index
  * -------------------------------------------------------------------------------------------------------------- */
 
+/* An index that says otherwise than the packs, in each field. */
+static void test_index_disagrees(void **state UNUSED) {
+  for (int field = 0; field < 4; field++) {
+    Forge f = forge_new();
+    FrameId id = forge_raw(&f, FRAME_DATA, bytes_str("some bytes of a file"));
+    Content content = one_piece(&id, 20);
+    TreeRoot root = forge_file(&f, 20, &content);
+    forge_flush(&f);
+    segment_builder_clear(f.segment);
+    AUTO_STRLIST StrList packs = tools_keys(f.store, "packs/");
+    for (size_t i = 0; i < packs.len; i++) {
+      Uuid pack;
+      StoreStat stat;
+      PackFooter footer;
+      assert_true(pack_name_parse(packs.items[i], &pack));
+      assert_ok(store_stat(f.store, packs.items[i], &stat, NULL));
+      assert_ok(pack_read_footer(f.repo, &pack, stat.size_bytes, &footer, NULL));
+      PackFrame *frame = &footer.frames[0];
+      if (frame->type == FRAME_DATA && field == 0) frame->offset--;
+      if (frame->type == FRAME_DATA && field == 1) frame->number++;
+      if (frame->type == FRAME_DATA && field == 2) frame->codec = CODEC_LZ4;
+      if (frame->type == FRAME_DATA && field == 3) frame->stored--, frame->codec = CODEC_ZSTD;
+      segment_builder_add(f.segment, &pack, stat.size_bytes, footer.keys, 1, footer.frames, footer.frames_len);
+      pack_footer_free(&footer);
+    }
+    expect_refused(&f, &root, 3);
+  }
+}
+
+/* A snapshot under the name of another. */
+static void test_snapshot_of_another_name(void **state UNUSED) {
+  for (int which = 0; which < 2; which++) {
+    Forge f = forge_new();
+    Uuid other = uuid_new(sys_real());
+    char name[] = "m", engine[] = "files";
+    Snapshot s = {.id = which ? f.session.snapshot : other,
+                  .series = which ? other : f.session.series,
+                  .source = name,
+                  .engine = engine,
+                  .time_ns = f.session.started_ns};
+    AUTO_BUF Buf body = {0};
+    snapshot_encode(&s, &body);
+    assert_ok(
+        repo_put_object(f.repo, OBJECT_SNAPSHOT, &f.session.series, f.session.commit_key, buf_bytes(&body), NULL));
+    SnapshotList list;
+    assert_err(snapshot_list(f.repo, NULL, &list, NULL, NULL, NULL), ERR_CORRUPT);
+    uint64_t damaged = 0;
+    AUTO_FREE char *first = NULL;
+    assert_ok(model_verify(f.repo, 0, &damaged, &first));
+    assert_true(damaged == 1 && str_starts(first, f.session.commit_key));
+    forge_free(&f);
+  }
+}
+
 /* Many ids that begin alike, packs that are not there, and the largest table there can be. */
 static void test_large_segment(void **state UNUSED) {
   Forge f = forge_new();
@@ -541,6 +598,8 @@ int main(void) {
       cmocka_unit_test(test_counts),
       cmocka_unit_test(test_sequence_of_one_leaf),
       cmocka_unit_test(test_largest_hole),
+      cmocka_unit_test(test_index_disagrees),
+      cmocka_unit_test(test_snapshot_of_another_name),
       cmocka_unit_test(test_large_segment),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

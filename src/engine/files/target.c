@@ -128,10 +128,11 @@ static Error *open_directory(Target *target) {
   return NULL;
 }
 
-/* Or a link to one: renamed over, /dev/null would be a file for everybody. */
-static bool is_device(const char *path) {
-  struct stat st;
-  return stat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
+/* Renamed over, /dev/null would be a file for everybody, and so would /dev/stdout, a link that may lead to a pipe. */
+static bool leads_elsewhere(const char *path) {
+  struct stat st, self;
+  if (stat(path, &st) != 0 || lstat(path, &self) != 0) return false;
+  return S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) || (S_ISLNK(self.st_mode) && !S_ISREG(st.st_mode));
 }
 
 static Error *open_single(Target *target) {
@@ -144,7 +145,7 @@ static Error *open_single(Target *target) {
   struct stat st;
   bool exists = lstat(path, &st) == 0;
   if (exists && S_ISDIR(st.st_mode)) return refuse(path, "it is a directory, and the source is one file");
-  if (is_device(path)) return err_new(ERR_REFUSED, "restoring to %s: what is there is a device", path);
+  if (leads_elsewhere(path)) return err_new(ERR_REFUSED, "restoring to %s: what is there is no regular file", path);
   if (exists && !target->plan->overwrite) return refuse(path, "it exists");
   target->shared = exists;
   target->file_name = mem_strdup(slash + 1);

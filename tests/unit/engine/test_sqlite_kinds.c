@@ -347,10 +347,11 @@ static void test_others_come_while_we_fetch(void **state) {
     sqlite3 *db = NULL;
     shared_wait(&shared->go);
     if (sqlite3_open(f->db, &db) != SQLITE_OK) _exit(3);
+    int rc = sqlite3_exec(db, "SELECT * FROM total", NULL, NULL, NULL); /* the old one is locked all the while */
     shared->ready = 1;
     shared_wait(&shared->stop);
     (void)sqlite3_close(db);
-    _exit(0);
+    _exit(rc == SQLITE_BUSY ? 0 : 4);
   }
   int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   PublishOptions options = {.sys = sys_real(), .dir_fd = dir, .dir = f->dir, .name = "new.db", .size = 4096};
@@ -358,6 +359,11 @@ static void test_others_come_while_we_fetch(void **state) {
   file_put(path_in(f, "new.db-wal", path), "log", 3);
   assert_err(publish_commit(publish), ERR_NOT_EMPTY);
   assert_false(file_exists(path_in(f, "new.db", path)));
+  options.name = "theirs.db";
+  assert_ok(publish_begin(&options, &publish, NULL));
+  file_put(path_in(f, "theirs.db", path), "precious", 8);
+  assert_err(publish_commit(publish), ERR_NOT_EMPTY);
+  assert_true(file_equals(path, bytes("precious", 8)));
   create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
   options.name = "app.db";
   options.overwrite = true;
@@ -370,6 +376,29 @@ static void test_others_come_while_we_fetch(void **state) {
   assert_int_equal(ledger_verify(f->db), 2);
   close(dir);
   munmap(shared, sizeof(Shared));
+}
+
+/* What was moved aside comes back when the new file does not get its name. */
+static void test_a_log_comes_back_when_the_restore_fails(void **state) {
+  Fixture *f = *state;
+  char wal[160], away[160];
+  Publish *publish = NULL;
+  create_ledger(f->db, "PRAGMA journal_mode = WAL", 2);
+  crash_after(f->db, "PRAGMA wal_autocheckpoint = 0; UPDATE total SET seq = 3; INSERT INTO done VALUES(3, NULL)");
+  int dir = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  PublishOptions options = {
+      .sys = sys_real(), .dir_fd = dir, .dir = f->dir, .name = "app.db", .size = 4096, .overwrite = true};
+  assert_ok(publish_begin(&options, &publish, NULL));
+  assert_int_equal(rename(f->db, path_in(f, "away", away)), 0);
+  assert_int_equal(mkdir(f->db, 0700), 0);
+  Error *err = publish_commit(publish);
+  assert_non_null(err);
+  err_free(err);
+  assert_true(file_exists(path_in(f, "app.db-wal", wal)));
+  assert_int_equal(rmdir(f->db), 0);
+  assert_int_equal(rename(away, f->db), 0);
+  assert_int_equal(ledger_verify(f->db), 3);
+  close(dir);
 }
 
 /* ---- the same files as files, in the same process
@@ -462,6 +491,7 @@ int main(void) {
       CASE(test_a_lost_beginning_is_noticed),
       CASE(test_an_idle_application_is_in_the_way),
       CASE(test_others_come_while_we_fetch),
+      CASE(test_a_log_comes_back_when_the_restore_fails),
       CASE(test_files_keep_away),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,43 @@ static void test_claims(void **state UNUSED) {
   store_free(store);
 }
 
+/* Ids that begin alike, in segments of all sizes, before and after the index was opened again: only the whole id
+ * counts. */
+static void test_ids_that_begin_alike(void **state UNUSED) {
+  enum { ALIKE = 40, SAME = 8 };
+  Store *store = store_memory_new(sys_real());
+  Repo *repo = tools_init(sys_real(), store, NULL);
+  SegmentBuilder *b = segment_builder_new();
+  uint64_t bytes_put = 0;
+  PackKey key = {.kind = PACK_KEY_META};
+  FrameId ids[ALIKE];
+  Index *index = open_index(repo);
+  for (uint32_t i = 0; i < ALIKE; i++) {
+    ids[i] = id_of(i);
+    memcpy(ids[i].b, id_of(0).b, i % 3 == 0 ? 31 : i % 3 == 1 ? 16 : SAME);
+    ids[i].b[31] = (uint8_t)i;
+    PackFrame frame = {.id = ids[i], .offset = 96, .stored = 20, .raw = 4 + i, .type = FRAME_DATA};
+    Uuid pack = add_pack(repo, b, 1000 + i, 1);
+    segment_builder_clear(b);
+    segment_builder_add(b, &pack, 96 + 20, &key, 1, &frame, 1);
+    if (i % 2) continue; /* every second one is nowhere */
+    assert_ok(index_publish(index, b, &bytes_put, NULL));
+  }
+  for (int again = 0; again < 2; again++) {
+    for (uint32_t i = 0; i < ALIKE; i++) {
+      FrameLoc loc;
+      if (index_find(index, FRAME_DATA, &ids[i], &loc) != (i % 2 == 0)) fail_msg("again %d, id %u", again, i);
+      if (i % 2 == 0) assert_int_equal(loc.raw, 4 + i);
+    }
+    index_free(index);
+    index = open_index(repo);
+  }
+  index_free(index);
+  segment_builder_free(b);
+  repo_free(repo);
+  store_free(store);
+}
+
 typedef struct Seen {
   unsigned present, absent;
 } Seen;
@@ -190,9 +227,8 @@ static void test_damaged_segment(void **state UNUSED) {
 int main(void) {
   secret_init();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_publish_and_find),
-      cmocka_unit_test(test_claims),
-      cmocka_unit_test(test_absent_packs),
+      cmocka_unit_test(test_publish_and_find),     cmocka_unit_test(test_claims),
+      cmocka_unit_test(test_ids_that_begin_alike), cmocka_unit_test(test_absent_packs),
       cmocka_unit_test(test_damaged_segment),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,6 @@
 #include "base/mem.h"
 #include "codec/secret.h"
 #include "repo/names.h"
-#include "repo/plan.h"
 #include "repo/series.h"
 #include "repo/session.h"
 #include "store/store_memory.h"

@@ -18,10 +18,10 @@
 #include "repo_model.h"
 #include "testing.h"
 
-enum { CHAIN_STEPS = 40, FILE_MIB = 32, GATHER = DELTA_PAGES_MAX * PAGE_SIZE };
+enum { CHAIN_STEPS = 40, FILE_MIB = 16, GATHER = DELTA_PAGES_MAX * PAGE_SIZE };
 
 typedef struct Chain {
-  size_t pages;          /* of the file now */
+  size_t pages, grown;   /* of the file now, and those that `appended` adds at a time */
   uint8_t *data, *dirty; /* room for twice as many pages */
   uint64_t seed;
   Compressor *compressor;
@@ -75,10 +75,9 @@ static void hot_scattered(Chain *c, size_t step UNUSED) {
 
 /* Grows by a hundredth; the header and some pages near the end change as well. */
 static void appended(Chain *c, size_t step UNUSED) {
-  size_t grown = FILE_MIB * MIB / PAGE_SIZE / 100;
   touch(c, 0);
-  touch_some(c, grown / 4, c->pages - c->pages / 20, c->pages / 20);
-  for (size_t i = 0; i < grown; i++) touch(c, c->pages++);
+  touch_some(c, c->grown / 4, c->pages - c->pages / 20, c->pages / 20);
+  for (size_t i = 0; i < c->grown; i++) touch(c, c->pages++);
 }
 
 /* Now one region, now another. */
@@ -230,6 +229,7 @@ static void summary_add(Summary *s, const Costs *costs, size_t step) {
 
 static Summary chain_run(const Pattern *pattern, size_t steps, size_t mib, bool each) {
   Chain c = {.pages = mib * MIB / PAGE_SIZE, .seed = 5, .gathered = (uint8_t *)mem_alloc(GATHER)};
+  c.grown = c.pages / 100;
   Compression fast;
   assert_ok(compression_parse("zstd:1", &fast));
   c.compressor = compressor_new(fast);

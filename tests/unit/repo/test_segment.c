@@ -145,6 +145,11 @@ static void test_damaged(void **state UNUSED) {
     assert_err(segment_open(bytes(exact, len), &s), ERR_CORRUPT);
     free(exact);
   }
+  /* Counts of the packs that do not add up. */
+  body.data[16 + 24] ^= 1;
+  assert_err(segment_open(buf_bytes(&body), &s), ERR_CORRUPT);
+  body.data[16 + 24] ^= 1;
+  assert_ok(segment_open(buf_bytes(&body), &s));
   /* Out of order. */
   size_t entries = 16 + PACKS * (32 + PACK_KEY_LEN);
   body.data[entries] = 0xff;

@@ -186,6 +186,48 @@ static void test_pack_lost_meanwhile(void **state UNUSED) {
   store_free(first);
 }
 
+/* Whichever pack was lost before: the next backup reads everything again, stores what was lost, and restores. */
+static void test_pack_lost_before(void **state UNUSED) {
+  uint64_t seed = 13;
+  Store *first = store_memory_new(sys_real());
+  Model model = tools_model(&seed);
+  Repo *repo = tools_init(sys_real(), first, NULL);
+  tools_backup(repo, &model, NULL);
+  repo_free(repo);
+  AUTO_STRLIST StrList packs = tools_keys(first, "packs/");
+  for (size_t i = 0; i < packs.len; i++) {
+    Store *store = tools_store_copy(sys_real(), first);
+    assert_ok(store_remove(store, packs.items[i], NULL));
+    repo = tools_open(sys_real(), store, NULL);
+    Snapshot s;
+    tools_backup(repo, &model, &s);
+    assert_ok(model_compare(repo, &s, &model, NULL));
+    snapshot_free(&s);
+    repo_free(repo);
+    store_free(store);
+  }
+  model_free(&model);
+  store_free(first);
+}
+
+/* Packs of the usual size, so that what a restore needs next to each other is more than one request may fetch. */
+static void test_large_packs(void **state UNUSED) {
+  uint64_t seed = 14;
+  Repo *repo = new_repo(sys_real());
+  Model model = {0};
+  tools_add_random(&model, "large", false, 40 * MIB, &seed);
+  tools_add_random(&model, "db", true, 11 * MIB, &seed);
+  ModelBackup how = {.source = "m", .pack_size = PACK_TARGET_SIZE, .compression = "none"};
+  backup_and_compare(repo, &model, &how, NULL);
+  assert_int_equal(tools_count(repo->store, "packs/"), 2);
+  /* No beat before its time. */
+  AUTO_STRLIST StrList sessions = tools_keys(repo->store, "sessions/");
+  assert_int_equal(sessions.len, 2);
+  expect_clean(repo);
+  model_free(&model);
+  repo_free(repo);
+}
+
 /* Whichever segment was lost before: what a backup takes over unread from its parent is not committed unless it can be
  * found. Each backup fails or restores, and a full one always restores. */
 static void test_segment_lost_before(void **state UNUSED) {
@@ -227,6 +269,7 @@ int main(void) {
       cmocka_unit_test(test_round_trip),           cmocka_unit_test(test_page_history),
       cmocka_unit_test(test_incremental_is_small), cmocka_unit_test(test_any_interleaving),
       cmocka_unit_test(test_pack_lost_meanwhile),  cmocka_unit_test(test_segment_lost_before),
+      cmocka_unit_test(test_pack_lost_before),     cmocka_unit_test(test_large_packs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
