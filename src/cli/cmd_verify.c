@@ -14,26 +14,37 @@ typedef struct VerifyCommand {
   Repositories repositories;
   const OpenRepository *current;
   uint64_t damaged; /* in all repositories */
-  Error *first;     /* the first repository that could not be verified */
+  bool only_content;
+  Error *first; /* the first repository that could not be verified */
 } VerifyCommand;
 
 /* ---- the ledger ----------------------------------------------------------------------------------------------------
  */
 
+/* What the next backups store again. The rest must be brought back from a copy. */
+static bool is_content(const char *object) {
+  return str_starts(object, "packs/") || str_starts(object, "snapshots/") ||
+         (str_starts(object, "keyring/") && strstr(object, "/data/"));
+}
+
 static void say_damaged(void *ctx, const char *object, const Error *err) {
   VerifyCommand *v = (VerifyCommand *)ctx;
   Output *out = v->ctx->output;
+  const char *text = err_text(err);
+  size_t named = strlen(object);
+  if (strncmp(text, object, named) == 0 && strncmp(text + named, ": ", 2) == 0) text += named + 2;
+  v->only_content = v->only_content && is_content(object);
   if (output_json_mode(out)) {
     json_t *doc = output_document("damaged");
-    json_object_set_new(doc, "repository", output_json_name(bytes_str(v->current->place.name)));
+    output_json_set_name(doc, "repository", bytes_str(v->current->place.name));
     json_object_set_new(doc, "object", output_json_name(bytes_str(object)));
     json_object_set_new(doc, "code", json_string(err_code_name(err_code(err))));
-    json_object_set_new(doc, "reason", output_json_name(bytes_str(err_text(err))));
+    json_object_set_new(doc, "reason", output_json_name(bytes_str(text)));
     output_json(out, doc);
     return;
   }
   AUTO_FREE char *shown = str_printable(bytes_str(object));
-  AUTO_FREE char *reason = str_printable(bytes_str(err_text(err)));
+  AUTO_FREE char *reason = str_printable(bytes_str(text));
   output_text(out, "damaged: %s: %s\n", shown, reason);
 }
 
@@ -108,7 +119,7 @@ static json_t *summary_json(const VerifyCommand *v, const JobStart *job, const V
                             uint64_t duration_ns, const Error *err) {
   json_t *doc = output_document("summary");
   json_object_set_new(doc, "job", json_string(job->id));
-  json_object_set_new(doc, "repository", output_json_name(bytes_str(v->current->place.name)));
+  output_json_set_name(doc, "repository", bytes_str(v->current->place.name));
   json_object_set_new(doc, "result", json_string(err || s->damaged ? "failed" : "ok"));
   json_object_set_new(doc, "level", json_integer((json_int_t)o->level));
   json_object_set_new(doc, "objects", json_count(s->objects));
@@ -141,7 +152,7 @@ static void print_text(const VerifyCommand *v, const VerifyOptions *o, const Ver
                 s->packs_skipped == 1 ? "" : "s");
   if (s->damaged) output_text(out, "  damaged   %llu\n", (unsigned long long)s->damaged);
   if (s->replaced)
-    output_text(out, "  replaced  %llu damaged pack%s: all that is needed of %s stands in others\n",
+    output_text(out, "  replaced  %llu damaged pack%s: what is damaged in %s stands in others\n",
                 (unsigned long long)s->replaced, s->replaced == 1 ? "" : "s", s->replaced == 1 ? "it" : "them");
   if (s->mended)
     output_text(out, "  mended    %llu pack%s found damaged before, whole now\n", (unsigned long long)s->mended,
@@ -151,7 +162,8 @@ static void print_text(const VerifyCommand *v, const VerifyOptions *o, const Ver
 /* ---- one repository ------------------------------------------------------------------------------------------------
  */
 
-static Error *damage_error(const VerifyStats *stats, const char *name) {
+static Error *damage_error(const VerifyCommand *v, const VerifyStats *stats) {
+  const char *name = v->current->place.name;
   Error *err = err_new(ERR_CORRUPT, "%s: %llu damaged or missing", name, (unsigned long long)stats->damaged);
   if (stats->unnoted)
     return err_hint(err,
@@ -159,6 +171,11 @@ static Error *damage_error(const VerifyStats *stats, const char *name) {
                     "again where the repository can be written, then back up",
                     (unsigned long long)stats->unnoted, stats->unnoted == 1 ? "" : "s",
                     stats->unnoted == 1 ? "it" : "them");
+  if (!v->only_content)
+    return err_hint(err,
+                    "copy the objects named above that are neither packs nor snapshots back from a copy of the "
+                    "repository (docs/verify.md says what each is for); what content is lost, the next backup of "
+                    "each source stores again");
   return err_hint(err,
                   "back up again: the next backup of each source reads everything and stores anew what was lost; "
                   "what no source has any more is named above, and `holdfast restore` brings back all the rest");
@@ -170,6 +187,7 @@ static Error *verify_repository(VerifyCommand *v, const Uuid *snapshot) {
   VerifyStats stats = {0};
   VerifyHooks hooks = {
       .damaged = say_damaged, .pack_verified = pack_verified, .last_verified = last_verified, .ctx = v};
+  v->only_content = true;
   workspace_job_begin(&v->w, "verify", NULL, v->current->place.name, &job);
   progress_phase(&v->ctx->progress, "verifying", true);
   uint64_t start = sys_mono_ns(v->ctx->sys);
@@ -184,7 +202,7 @@ static Error *verify_repository(VerifyCommand *v, const Uuid *snapshot) {
   else if (!err && output_verbosity(v->ctx->output) > VERBOSITY_QUIET)
     print_text(v, &options, &stats, duration);
   json_decref(doc);
-  if (!err && stats.damaged) err = damage_error(&stats, v->current->place.name);
+  if (!err && stats.damaged) err = damage_error(v, &stats);
   JobOutcome outcome = {.repository_id = &v->current->repo->keys->repo,
                         .read_bytes = stats.bytes,
                         .files = stats.objects,

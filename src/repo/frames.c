@@ -165,7 +165,12 @@ static Error *reader_get(FrameSource *source, FrameType type, const FrameId *id,
   if (cache_get(r, type, id, out)) return NULL;
   TRY(cancel_check(r->cancel));
   FrameLoc loc;
-  if (!index_find(r->index, type, id, &loc)) {
+  bool found = index_find(r->index, type, id, &loc);
+  if (!found) {
+    TRY(index_salvage(r->index, r->cancel));
+    found = index_find(r->index, type, id, &loc);
+  }
+  if (!found) {
     char text[65];
     hex_encode(id->b, sizeof id->b, text);
     return err_hint(err_new(ERR_CORRUPT, "frame %.16s…: in no pack that is present", text),

@@ -183,40 +183,62 @@ static bool is_named(const Index *index, const Uuid *id) {
   return false;
 }
 
-/* For readers: what a damaged segment said, the packs' own footers say too. Packs that no segment ever named (a backup
- * that was killed) come along; a frame is the same wherever it is read. */
-static Error *salvage_pack(Index *index, const PackSeen *seen, Cancel *cancel) {
-  PackFooter footer;
-  Error *err = pack_read_footer(index->repo, &seen->id, seen->size, &footer, cancel);
-  if (err_is(err, ERR_CANCELLED)) return err;
-  if (err) {
-    err_free(err);
-    return NULL;
-  }
-  SegmentBuilder *builder = segment_builder_new();
-  segment_builder_add(builder, &seen->id, seen->size, footer.keys, footer.keys_len, footer.frames, footer.frames_len);
-  pack_footer_free(&footer);
+enum { SALVAGED_PACKS_MAX = 1024, SALVAGED_FRAMES_MAX = 1 << 18 }; /* in one segment */
+
+static Error *add_salvaged(Index *index, SegmentBuilder *builder) {
+  if (segment_builder_frames(builder) == 0) return NULL;
   IndexSegment *segment = NEW(IndexSegment);
   segment->name = mem_strdup("salvaged");
+  segment->salvaged = true;
   segment_builder_finish(builder, &segment->body);
-  segment_builder_free(builder);
-  err = segment_open(buf_bytes(&segment->body), &segment->view);
+  segment_builder_clear(builder);
+  Error *err = segment_open(buf_bytes(&segment->body), &segment->view);
   if (err) {
     segment_free(segment);
     return err;
   }
+  LOCKED(&index->lock);
   index_judge(index, segment);
   index_add(index, segment);
   return NULL;
 }
 
-static Error *salvage(Index *index, Cancel *cancel) {
+/* What a segment said that is damaged or gone, the packs' own footers say too. Packs that no segment ever named (a
+ * backup that was killed) come along; a frame is the same wherever it is read. */
+static Error *salvage_packs(Index *index, SegmentBuilder *builder, Cancel *cancel) {
+  size_t packs = 0;
   for (size_t i = 0; i < index->seen_len; i++) {
+    const PackSeen *seen = &index->seen[i];
+    PackFooter footer;
     TRY(cancel_check(cancel));
-    if (!is_named(index, &index->seen[i].id)) TRY(salvage_pack(index, &index->seen[i], cancel));
+    if (is_named(index, &seen->id)) continue;
+    Error *err = pack_read_footer(index->repo, &seen->id, seen->size, &footer, cancel);
+    if (err_is(err, ERR_CANCELLED)) return err;
+    if (err) {
+      err_free(err);
+      continue;
+    }
+    if (++packs % SALVAGED_PACKS_MAX == 0 || segment_builder_frames(builder) + footer.frames_len > SALVAGED_FRAMES_MAX)
+      err = add_salvaged(index, builder);
+    segment_builder_add(builder, &seen->id, seen->size, footer.keys, footer.keys_len, footer.frames, footer.frames_len);
+    pack_footer_free(&footer);
+    TRY(err);
   }
-  return NULL;
+  return add_salvaged(index, builder);
 }
+
+Error *index_salvage(Index *index, Cancel *cancel) {
+  if (!index->reading) return NULL;
+  LOCKED(&index->salvage_lock);
+  if (index->salvaged) return NULL;
+  SegmentBuilder *builder = segment_builder_new();
+  Error *err = salvage_packs(index, builder, cancel);
+  segment_builder_free(builder);
+  index->salvaged = err == NULL;
+  return err;
+}
+
+size_t index_salvage_hits(const Index *index) { return atomic_load(&index->salvage_hits); }
 
 static bool is_segment_name(const char *key) {
   Uuid id;
@@ -254,7 +276,7 @@ static Error *index_load(Index *index, Cancel *cancel) {
     index_judge(index, segment);
     index_add(index, segment);
   }
-  if (index->reading && index->broken) TRY(salvage(index, cancel));
+  if (index->broken) TRY(index_salvage(index, cancel));
   collect_small(index);
   return NULL;
 }
@@ -264,6 +286,7 @@ static Error *open_index(Repo *repo, bool reading, Index **out, Cancel *cancel) 
   index->reading = reading;
   index->repo = repo;
   mutex_init(&index->lock, repo->sys);
+  mutex_init(&index->salvage_lock, repo->sys);
   filter_rebuild(index);
   Error *err = index_load(index, cancel);
   if (err) {
@@ -293,6 +316,7 @@ void index_free(Index *take) {
   free(take->claims);
   free(take->claim_types);
   mutex_free(&take->lock);
+  mutex_free(&take->salvage_lock);
   free(take);
 }
 
@@ -306,7 +330,7 @@ static bool may_use(const IndexSegment *segment, uint32_t entry, bool doubted) {
   return !index_bit(segment->absent, pack) && (doubted || !index_bit(segment->doubted, pack));
 }
 
-static bool find_small(const Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
+static bool find_small(Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
   uint64_t prefix = small_prefix(id);
   for (size_t i = small_index_first(&index->small, id); i < index->small.len; i++) {
     const SmallEntry *e = &index->small.entries[i];
@@ -316,13 +340,14 @@ static bool find_small(const Index *index, FrameType type, const FrameId *id, bo
     FrameLoc loc;
     segment_loc(&segment->view, e->entry, &loc);
     if (!frame_id_equal(&found, id) || loc.type != type || !may_use(segment, e->entry, doubted)) continue;
+    if (segment->salvaged) atomic_fetch_add(&index->salvage_hits, 1);
     if (out) *out = loc;
     return true;
   }
   return false;
 }
 
-static bool find_in(const Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
+static bool find_in(Index *index, FrameType type, const FrameId *id, bool doubted, FrameLoc *out) {
   if (find_small(index, type, id, doubted, out)) return true;
   for (size_t i = index->len; i-- > 0;) {
     const IndexSegment *segment = index->segments[i];
@@ -331,6 +356,7 @@ static bool find_in(const Index *index, FrameType type, const FrameId *id, bool 
     while (entry >= 0 && !may_use(segment, (uint32_t)entry, doubted))
       entry = segment_find_next(&segment->view, (uint32_t)entry, type, id);
     if (entry < 0) continue;
+    if (segment->salvaged) atomic_fetch_add(&index->salvage_hits, 1);
     if (out) segment_loc(&segment->view, (uint32_t)entry, out);
     return true;
   }

@@ -21,6 +21,12 @@ Error *index_open(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
 /* For restoring and verifying: plans do not matter, and what a segment that does not open said is read from the footers
  * of the packs that no other segment names. */
 Error *index_open_reading(Repo *repo, Index **out, Cancel *cancel) NODISCARD;
+/* For readers that miss a frame: takes in the packs that no segment names, from their footers, the first time.
+ * Thread-safe.
+ */
+Error *index_salvage(Index *index, Cancel *cancel) NODISCARD;
+/* Frames that were found only because of that: a segment is missing. */
+size_t index_salvage_hits(const Index *index);
 /* Segments that do not open. */
 size_t index_broken_segments(const Index *index);
 void index_free(Index *take);

@@ -2,6 +2,8 @@
 #ifndef HF_REPO_INDEX_IMPL_H
 #define HF_REPO_INDEX_IMPL_H
 
+#include <stdatomic.h>
+
 #include "repo/index.h"
 #include "repo/index_small.h"
 #include "repo/uuid_set.h"
@@ -12,6 +14,7 @@ typedef struct IndexSegment {
   uint8_t *mapped; /* from the cache; NULL when the body is in memory */
   size_t mapped_len;
   Buf body;
+  bool salvaged;    /* made of packs' footers */
   uint8_t *absent;  /* one bit a pack: not there, or not to be counted on; NULL: none */
   uint8_t *doubted; /* one bit a pack: known to be damaged, read when there is no other copy; NULL: none */
 } IndexSegment;
@@ -41,6 +44,9 @@ struct Index {
   size_t lost;       /* packs that cannot be counted on */
   bool any_doubted;
   size_t unnoted;
+  Mutex salvage_lock; /* held while packs are looked into; before lock */
+  bool salvaged;
+  atomic_size_t salvage_hits;
   FrameId *claims; /* open addressing, power of two; an all-zero id is a free place */
   uint8_t *claim_types;
   size_t claims_len, claims_cap;

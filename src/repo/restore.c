@@ -242,6 +242,10 @@ static Error *plan_run(void *ctx, const ContentRun *run) {
   }
   TRY(plan_add(&r->plan, r->index, pf->file, run, &found));
   if (!found) {
+    TRY(index_salvage(r->index, r->cancel));
+    TRY(plan_add(&r->plan, r->index, pf->file, run, &found));
+  }
+  if (!found) {
     AUTO_ERR Error *missing = err_new(ERR_CORRUPT, "a part of it is in no pack that is present");
     fail_file(r, pf->file, missing);
     return NULL;

@@ -164,6 +164,14 @@ static Error *check_segments(Verify *v, const Index *index) {
   return verify_report(v, "index/", err_new(ERR_IO, "%zu segment(s) could not be read", broken - v->bad_segments));
 }
 
+/* Readers do without, writers must not: what is in no segment does not count as stored. */
+static Error *check_segments_missing(Verify *v, const Index *index) {
+  size_t hits = index_salvage_hits(index);
+  if (hits == 0 || index_broken_segments(index)) return NULL;
+  return verify_report(v, "index/",
+                       err_new(ERR_CORRUPT, "a segment is missing: snapshots need packs that no segment names"));
+}
+
 /* Without it all slots would fall back to an older epoch. */
 static Error *check_newest_grant(Verify *v) {
   if (v->repo->keys->epochs < 2) return NULL;
@@ -196,21 +204,20 @@ static Error *check_objects(Verify *v) {
 }
 
 Error *verify_noted(Verify *v, Index *index, const Uuid *pack) {
-  bool replaced;
-  char name[PACK_NAME_LEN];
-  TRY(verify_is_replaced(index, pack, &replaced));
-  if (replaced) {
-    v->stats->replaced++;
-    return NULL;
-  }
-  char key[DAMAGE_KEY_LEN], when[36] = "earlier";
+  char name[PACK_NAME_LEN], key[DAMAGE_KEY_LEN], when[36] = "earlier";
   Damage damage = {0};
   err_ignore(damage_read(v->repo, damage_key(pack, key), &damage, v->cancel));
-  if (damage.reason) time_format_local(damage.time_ns, when);
-  Error *err = err_new(ERR_CORRUPT, "found damaged %s (%s), and not all of it is stored elsewhere", when,
-                       damage.reason ? damage.reason : "its note does not open");
+  bool replaced = damage.exact && verify_frames_elsewhere(index, damage.frames, damage.frames_len);
+  Error *err = damage.exact ? NULL : verify_is_replaced(index, pack, &replaced);
+  if (!err && replaced) v->stats->replaced++;
+  if (!err && !replaced) {
+    if (damage.reason) time_format_local(damage.time_ns, when);
+    err = err_new(ERR_CORRUPT, "found damaged %s (%s), and what is damaged is not all stored elsewhere", when,
+                  damage.reason ? damage.reason : "its note does not open");
+    err = verify_report(v, pack_name(pack, name), err);
+  }
   damage_free(&damage);
-  return verify_report(v, pack_name(pack, name), err);
+  return err;
 }
 
 typedef struct Presence {
@@ -275,6 +282,8 @@ static Error *graph_frame(void *ctx, FrameType type, const FrameId *id) {
   if (bad_pack && !index_find_good(g->index, type, id, NULL))
     return err_new(ERR_CORRUPT, "a part of it is damaged in %s", bad_pack);
   if (index_find(g->index, type, id, NULL)) return NULL;
+  TRY(index_salvage(g->index, g->v->cancel));
+  if (index_find(g->index, type, id, NULL)) return NULL; /* check_segments tells */
   return err_new(ERR_CORRUPT, "a part of it is in no pack that is present");
 }
 
@@ -397,7 +406,8 @@ static Error *verify_run(Verify *v) {
   if (!err) err = check_packs(v, index);
   progress_phase(v->options->progress, "checking snapshots", false);
   if (!err) err = check_snapshots(v, index);
-  v->stats->unnoted = index_unnoted_packs(index);
+  if (!err) err = check_segments_missing(v, index);
+  v->stats->unnoted = index_unnoted_packs(index) + v->unnoted;
   index_free(index);
   return err;
 }

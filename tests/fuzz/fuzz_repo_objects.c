@@ -102,7 +102,7 @@ static void fuzz_damage(Bytes in) {
 
 static void fuzz_header(Bytes in) {
   ObjectHeader header;
-  for (ObjectType type = OBJECT_PACK; type <= OBJECT_TYPE_MAX; type++) {
+  for (ObjectType type = OBJECT_PACK; type <= OBJECT_DAMAGE; type++) {
     AUTO_ERR Error *err = object_header_decode(in, type, &header);
     if (err) continue;
     uint8_t again[OBJECT_HEADER_LEN];

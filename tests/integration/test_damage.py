@@ -106,6 +106,40 @@ def test_old_snapshots_come_back_from_the_new_copies(hf):
         assert file.read() == noise(3000000, 1)
 
 
+def test_good_frames_that_only_old_snapshots_need_are_no_damage(hf):
+    """After healing, what is left in the damaged pack is good and read from there."""
+    repo = hf.init()
+    db = database(hf.path("app.db"))
+    source = "sqlite:" + hf.path("app.db")
+    first = hf.backup(source, "--repo", repo)["snapshot"]
+    wanted = db.execute("select * from t").fetchall()
+    flip(content_packs(repo)[0], 300)  # in the first frame
+    done = hf.run("verify", "--level", "3", "--repo", repo, check=CORRUPT)
+    assert "back up again" in done.err
+    db.execute("update t set b = zeroblob(600) where a > 1500")  # not the first frame
+    db.commit()
+    hf.backup(source, "--repo", repo)
+    for level in "3", "1", "3":
+        done = hf.ok("verify", "--level", level, "--repo", repo, "--json").summary()
+        assert done["replaced"] == 1 and done["damaged"] == 0
+    hf.ok("restore", first, "--to", "old.db", "--repo", repo)
+    assert sqlite3.connect(hf.path("old.db")).execute("select * from t").fetchall() == wanted
+
+
+def test_lost_segments_cost_nothing_but_time(hf):
+    repo = hf.init()
+    hf.write("src/a", noise(3000000, 1))
+    first = hf.backup("files:src", "--repo", repo)["snapshot"]
+    shutil.rmtree(os.path.join(repo, "index"))
+    failed = hf.run("verify", "--repo", repo, check=CORRUPT)
+    assert "a segment is missing" in failed.out and "copy" in failed.err
+    hf.ok("restore", first, "--to", "out", "--repo", repo)
+    with open(hf.path("out/a"), "rb") as file:
+        assert file.read() == noise(3000000, 1)
+    hf.ok("backup", "files:src", "--repo", repo)
+    hf.ok("restore", "files:src", "--to", "out2", "--repo", repo)
+
+
 def test_damage_of_one_source_costs_the_others_nothing(hf):
     repo = hf.init()
     for name in ("one", "two"):
@@ -117,6 +151,21 @@ def test_damage_of_one_source_costs_the_others_nothing(hf):
     assert other["kind"] == "incremental" and other["new_bytes"] < 10000 and other["warnings"] == 0
     one = hf.backup("files:one", "--name", "one", "--repo", repo)
     assert one["kind"] == "full" and one["new_bytes"] >= 2000000
+
+
+def test_packs_are_read_in_pieces(hf):
+    """More than one read for a pack; frames lie across the ends of what is read at once."""
+    repo = hf.init()
+    hf.write("src/a", noise(30000000, 1))
+    hf.backup("files:src", "--repo", repo)
+    assert hf.ok("verify", "--level", "3", "--repo", repo, "--json").summary()["frames"] > 50
+    pack = content_packs(repo)[0]
+    for offset in (8388608 - 5, 8388608 + 5, 16777216 + 70000, 25000000):
+        flip(pack, offset)
+        done = hf.run("verify", "--level", "3", "--repo", repo, "--json", check=CORRUPT)
+        assert os.path.relpath(pack, repo) in [d["object"] for d in done.of("damaged")]
+        flip(pack, offset)
+        assert hf.ok("verify", "--level", "3", "--repo", repo, "--json").summary()["mended"] == 1
 
 
 def test_a_pack_put_right_loses_its_note(hf):

@@ -80,6 +80,12 @@ static void note_damage(void *ctx, const char *object, const Error *err) {
     n->others++;
 }
 
+/* So that the next flip in the same pack is met by a repository that knows of none. */
+static void forget_damage(Store *store) {
+  AUTO_STRLIST StrList notes = tools_keys(store, "damaged/");
+  for (size_t i = 0; i < notes.len; i++) assert_ok(store_remove(store, notes.items[i], NULL));
+}
+
 /* Whether an open repository notices that the object is not as it was, and names it. */
 static bool verify_names(Repo *repo, unsigned level, const char *key) {
   Named named = {.key = key};
@@ -89,6 +95,7 @@ static bool verify_names(Repo *repo, unsigned level, const char *key) {
   Error *err = repo_verify(repo, &options, &hooks, &stats, NULL);
   if (err) print_error("verify: %s\n", err_text(err));
   assert_null(err);
+  forget_damage(repo->store);
   return named.found;
 }
 
