@@ -150,6 +150,7 @@ static json_t *summary_json(const RestoreCommand *r, const JobStart *job, const 
   json_object_set_new(doc, "fetched_bytes", json_count(result->stats.fetched_bytes));
   json_object_set_new(doc, "kept_bytes", json_count(result->stats.kept_bytes));
   json_object_set_new(doc, "damaged_files", json_count(result->stats.damaged_files));
+  json_object_set_new(doc, "partial", json_count(result->partial));
   json_object_set_new(doc, "duration_seconds", json_seconds(result->duration_ns));
   json_object_set_new(doc, "check_level",
                       result->checked ? json_string(check_level_name(r->request.level)) : json_null());
@@ -175,6 +176,9 @@ static void print_text(const RestoreCommand *r, const RestoreResult *result) {
     output_text(out, ", %s/s", str_size((uint64_t)rate, a));
   }
   output_text(out, "\n");
+  if (result->partial)
+    output_text(out, "  NOT done  %llu thing%s, which the warnings name\n", (unsigned long long)result->partial,
+                result->partial == 1 ? "" : "s");
   if (t->kept_bytes) output_text(out, "  kept      %s were right already\n", str_size(t->kept_bytes, a));
   if (r->picked.snapshot.partial)
     output_text(out, "  note      something was left out when this snapshot was made: `holdfast info` names it\n");

@@ -1,5 +1,6 @@
 """Folders and logs that are out of the ordinary, restores over what is there, and commands that misbehave."""
 import gzip
+import json
 import os
 import random
 import resource
@@ -135,6 +136,25 @@ def test_attributes_of_what_is_read_only(hf):
     assert result.code == 0, result.err
     for name in ("/d/f", "/d", ""):
         assert os.getxattr(hf.path("nobody/out") + name, "user.note") == b"kept"
+
+
+@root_only
+def test_what_may_not_be_written_is_not_called_restored(hf):
+    """Nothing is written over files whose folder is closed to the user, and the report does not hide it."""
+    repo = hf.path("nobody/repo")
+    hf.init()
+    assert as_nobody(hf, "init", "--repo", repo).code == 0
+    for name in "ab":
+        hf.write("src/" + name, "old " + name)
+    os.chmod(hf.path("src"), 0o755)
+    source = "files:" + hf.path("src")
+    assert as_nobody(hf, "backup", source, "--repo", repo).code == 0
+    hf.write("src/a", "new a")
+    name = json.loads(as_nobody(hf, "ls", "--json", "--repo", repo).out)["source"]
+    result = as_nobody(hf, "restore", source, "--repo", repo, "--in-place", "--confirm", name)
+    assert result.code != 0 and "NOT done" in result.out and "a: not restored" in result.err
+    with open(hf.path("src/a"), encoding="ascii") as file:
+        assert file.read() == "new a"
 
 
 @pytest.mark.parametrize("more", [[], ["--delta"]], ids=["plain", "delta"])
