@@ -262,7 +262,7 @@ static void stats_text(CliContext *ctx, const OpenRepository *r, const RepoStats
               str_size(s->grown_month_bytes, b));
   output_text(out, "  index       %llu frame%s in %llu pack%s, %llu segment%s%s\n", (unsigned long long)s->frames,
               plural(s->frames), (unsigned long long)s->packs, plural(s->packs), (unsigned long long)s->segments,
-              plural(s->segments), s->packs_missing ? ", PACKS ARE MISSING: `holdfast verify`" : "");
+              plural(s->segments), s->packs_missing ? ", PACKS ARE MISSING OR DAMAGED: `holdfast verify`" : "");
   stats_kinds(ctx, s);
 }
 
