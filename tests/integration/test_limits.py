@@ -54,7 +54,7 @@ def test_little_memory_is_enough_and_is_less(hf):
     much = peak_bytes(hf, "backup", "files:tree", "--repo", repo, "--cpus", "16", "--memory", "1GiB")
     little = peak_bytes(hf, "backup", "files:tree", "--repo", hf.init("other"), "--cpus", "16", "--memory", "64MiB")
     if not has_sanitizer(hf.program):  # whose own memory, kept back after it was freed, would be measured
-        assert little < much - 32 * MIB
+        assert little < 64 * MIB and little < much  # how much more depends on who waits for whom
     hf.ok("restore", "files:tree", "--repo", "other", "--to", "out", "--memory", "64MiB")
     assert subprocess.run(["diff", "-r", hf.path("tree"), hf.path("out")]).returncode == 0
 
