@@ -15,10 +15,19 @@ typedef struct NewKey {
   bool made;        /* by this run, and no repository uses it yet: removed when none comes to */
 } NewKey;
 
+/* However each is spelled, and --key-file may come from the environment. */
+static Error *check_one_file(const char *create, const char *given) {
+  AUTO_FREE char *a = NULL, *b = NULL;
+  TRY(fs_absolute(create, &a));
+  TRY(fs_absolute(given, &b));
+  if (strcmp(a, b) == 0) return NULL;
+  return err_hint(err_new(ERR_USAGE, "--key-file (%s) and --create-key-file (%s) name two different files", b, a),
+                  "leave out one of them; --key-file may stand in HOLDFAST_KEY_FILE");
+}
+
 static Error *make_key(CliContext *ctx, NewKey *out) {
   const char *create = args_text(ctx->args, OPT_CREATE_KEY_FILE), *given = args_text(ctx->args, OPT_KEY_FILE);
-  if (create && given && strcmp(create, given) != 0)
-    return err_new(ERR_USAGE, "--key-file and --create-key-file name two different files");
+  if (create && given) TRY(check_one_file(create, given));
   const char *path = create ? create : given;
   if (!path || (!create && fs_exists(path))) return NULL;
   Error *err = key_file_make(ctx, path);

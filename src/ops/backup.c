@@ -339,7 +339,8 @@ static Error *commit_all(const Ops *ops, const BackupRequest *request, Target *t
   return first;
 }
 
-static Error *backup_once(const Ops *ops, const BackupRequest *request, BackupResult *out) {
+/* *read: the source was opened and read from, so a failure may be about what the snapshot would hold. */
+static Error *backup_once(const Ops *ops, const BackupRequest *request, BackupResult *out, bool *read) {
   NoticeList notices;
   notice_list_init(&notices, ops);
   Target *targets = NEW_ARRAY(Target, request->repos_len);
@@ -349,6 +350,7 @@ static Error *backup_once(const Ops *ops, const BackupRequest *request, BackupRe
   Engine *engine = NULL;
   Error *err = engine_open(ops->sys, request->spec, &engine);
   if (!err) err = begin_all(ops, request, engine, &notices, targets, &info);
+  *read = err == NULL;
   if (!err) err = read_source(ops, request, engine, &notices, targets, &facts);
   if (!err) err = commit_all(ops, request, targets, &facts, &notices, &result);
   const char *outcome = err_is(err, ERR_CANCELLED) ? "cancelled" : "failed";
@@ -415,8 +417,9 @@ Error *ops_backup_plan(const Ops *ops, const BackupRequest *request, BackupPrevi
 
 Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *out) {
   TRY(check_memory(ops, request));
-  Error *err = backup_once(ops, request, out);
-  if (!err_is(err, ERR_CORRUPT) || out->len) return err;
+  bool read;
+  Error *err = backup_once(ops, request, out, &read);
+  if (!err_is(err, ERR_CORRUPT) || !read || out->len) return err;
   /* Something that the snapshot would need is damaged in the repository, which is noted there now; the source is at
    * hand: read everything and store it anew. */
   AUTO_FREE char *text = mem_printf("%s; backing up in full instead", err_text(err));
@@ -425,5 +428,5 @@ Error *ops_backup(const Ops *ops, const BackupRequest *request, BackupResult *ou
   err_free(err);
   BackupRequest full = *request;
   full.mode = BACKUP_FULL;
-  return backup_once(ops, &full, out);
+  return backup_once(ops, &full, out, &read);
 }

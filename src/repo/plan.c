@@ -38,7 +38,9 @@ Error *plans_load(Repo *repo, UuidSet *out, Cancel *cancel) {
   }
   if (err) {
     uuid_set_free(&condemned);
-    return err;
+    return err_hint(err,
+                    "which packs are about to be removed is unknown without it, so nothing may be written: copy it "
+                    "back from a copy of the repository; restores go on without it");
   }
   uuid_set_sort(&condemned);
   *out = condemned;

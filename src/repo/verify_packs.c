@@ -37,7 +37,8 @@ typedef struct PackWorker {
 
 /* The rest of the pack is read all the same: what it still has is not lost. A store that is away ends everything. */
 static bool is_damage(const Error *err) {
-  return err_is(err, ERR_CORRUPT) || err_is(err, ERR_LIMIT) || err_is(err, ERR_IO) || err_is(err, ERR_NOT_FOUND);
+  return err_is(err, ERR_CORRUPT) || err_is(err, ERR_LIMIT) || err_is(err, ERR_IO) || err_is(err, ERR_NOT_FOUND) ||
+         err_is(err, ERR_UNSUPPORTED); /* a version that the repository does not have */
 }
 
 /* Of two failures: the one that ends everything, else the first. */

@@ -184,3 +184,11 @@ def test_as_many_files_come_back_as_were_stored(hf):
     plan = hf.ok("restore", "files:tree", "--repo", repo, "--to", "new", "--plan", "--json").of("plan")[0]
     done = hf.ok("restore", "files:tree", "--repo", repo, "--to", "new", "--json").summary()
     assert stored == plan["files"] == done["files"] == 3
+
+
+def test_one_key_file_by_two_spellings(hf):
+    key = {"HOLDFAST_KEY_FILE": hf.path("new-key")}
+    hf.ok("init", "--repo", hf.path("r"), "--create-key-file", "new-key", env=key)
+    hf.ok("ls", "--repo", hf.path("r"), env=key)
+    failed = hf.run("init", "--repo", hf.path("r2"), "--create-key-file", "other-key", env=key, check=2)
+    assert "two different files" in failed.err and "hint: " in failed.err and not os.path.exists(hf.path("other-key"))

@@ -207,3 +207,29 @@ def test_a_lost_data_key_is_no_loss_while_the_source_is_there(hf):
     shutil.rmtree(hf.path("out"), ignore_errors=True)
     hf.ok("restore", first, "--to", "out", "--repo", repo)
     hf.ok("verify", "--level", "3", "--repo", repo)
+
+
+def test_a_pack_of_another_version_is_noted(hf):
+    repo = hf.init()
+    hf.write("src/a", noise(1000000, 1))
+    hf.backup("files:src", "--repo", repo)
+    pack = content_packs(repo)[0]
+    for offset in 4, os.path.getsize(pack) - 60:  # the header's and the trailer's version
+        flip(pack, offset)
+        done = hf.run("verify", "--level", "3", "--repo", repo, check=CORRUPT)
+        assert os.path.relpath(pack, repo) in done.out and notes(repo) == [os.path.basename(pack)]
+        flip(pack, offset)
+        hf.ok("verify", "--level", "3", "--repo", repo)
+
+
+@pytest.mark.parametrize("damaged", ["plans/00000001", "series"])
+def test_a_full_backup_is_not_tried_where_it_cannot_help(hf, damaged):
+    repo = hf.init()
+    hf.write("src/a", "a")
+    hf.backup("files:src", "--repo", repo)
+    if damaged == "series":
+        (series,) = os.listdir(os.path.join(repo, "series"))
+        damaged = os.path.join("series", series, "00000001")
+    hf.write(os.path.join("repo", damaged), "junk")
+    failed = hf.run("backup", "files:src", "--repo", repo, check=CORRUPT)
+    assert "in full" not in failed.err and failed.err.count(damaged) == 1 and "hint: " in failed.err
