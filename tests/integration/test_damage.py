@@ -183,6 +183,22 @@ def test_a_pack_put_right_loses_its_note(hf):
     assert hf.backup("files:src", "--repo", repo)["kind"] == "incremental"
 
 
+@pytest.mark.parametrize("where", [4, 40, 70, 100, -1])
+def test_a_note_that_is_damaged_itself_still_counts(hf, where):
+    repo = hf.init()
+    hf.write("src/a", noise(1000000, 1))
+    hf.backup("files:src", "--repo", repo)
+    flip(content_packs(repo)[0])
+    hf.run("verify", "--level", "2", "--repo", repo, check=CORRUPT)
+    (note,) = notes(repo)
+    path = os.path.join(repo, "damaged", note)
+    flip(path, where % os.path.getsize(path))
+    named = hf.run("verify", "--level", "0", "--repo", repo, "--json", check=CORRUPT).of("damaged")
+    assert "damaged/" + note in [d["object"] for d in named]
+    assert hf.backup("files:src", "--repo", repo)["kind"] == "full"
+    hf.ok("restore", "files:src", "--to", "out", "--repo", repo)
+
+
 def test_damage_that_cannot_be_noted_is_said(hf):
     repo = hf.init()
     hf.write("src/a", noise(1000000, 1))
